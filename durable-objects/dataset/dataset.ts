@@ -1,0 +1,186 @@
+import { DurableObject } from "cloudflare:workers";
+import { type Failure, failure } from "../../workers/core/failure.ts";
+import { MANIFEST_MAX_BYTES } from "../../workers/core/limits.ts";
+import type { DatasetConfig } from "../../workers/core/manifest/dataset.ts";
+import { PROOFS, type Proof, type Row } from "../../workers/core/manifest/row.ts";
+import type { Remembered } from "../../workers/core/migration/join.ts";
+import { fail, ok, type Result } from "../../workers/core/result.ts";
+
+export interface ManifestPage {
+  rows: StoredRow[];
+  /** The last key of a page that has a next one. */
+  next: string | null;
+}
+
+export type StoredRow = Row & { stage: string | null; category: string | null; updatedAt: number; seq: number };
+
+export interface ManifestSummary {
+  objects: number;
+  bytes: number;
+  proofs: Partial<Record<Proof, number>>;
+  seq: number;
+}
+
+const SCHEMA = [
+  `CREATE TABLE IF NOT EXISTS config (id INTEGER PRIMARY KEY CHECK (id = 1), config TEXT NOT NULL)`,
+  // seq counts the changes of this dataset; migration is the running one.
+  `CREATE TABLE IF NOT EXISTS head (id INTEGER PRIMARY KEY CHECK (id = 1), seq INTEGER NOT NULL, migration TEXT)`,
+  `INSERT OR IGNORE INTO head (id, seq) VALUES (1, 0)`,
+  `CREATE TABLE IF NOT EXISTS object (
+    key TEXT PRIMARY KEY,
+    size INTEGER NOT NULL,
+    etag TEXT NOT NULL,
+    uploaded_at INTEGER NOT NULL,
+    content_type TEXT,
+    proof TEXT,
+    source_etag TEXT,
+    source_modified_at INTEGER,
+    writer TEXT NOT NULL,
+    stage TEXT,
+    category TEXT,
+    updated_at INTEGER NOT NULL,
+    seq INTEGER NOT NULL
+  ) WITHOUT ROWID`,
+];
+
+/**
+ * One dataset: its configuration, and the live manifest of which it is the only writer. Keyed by name; rows and the
+ * migration lock are accepted only with the dataset's id, so that nothing meant for an older dataset of the same
+ * name can arrive here.
+ */
+export class Dataset extends DurableObject<Env> {
+  readonly #sql: SqlStorage;
+
+  constructor(ctx: DurableObjectState, env: Env) {
+    super(ctx, env);
+    this.#sql = ctx.storage.sql;
+    void ctx.blockConcurrencyWhile(async () => {
+      for (const statement of SCHEMA) this.#sql.exec(statement);
+    });
+  }
+
+  async configure(config: DatasetConfig): Promise<Result<DatasetConfig>> {
+    const present = this.#config;
+    const kept = present?.id === config.id ? { ...config, createdAt: present.createdAt } : config;
+    this.#sql.exec("INSERT OR REPLACE INTO config (id, config) VALUES (1, ?)", JSON.stringify(kept));
+    return ok(kept);
+  }
+
+  async describe(): Promise<Result<{ config: DatasetConfig; summary: ManifestSummary; migration: string | null }>> {
+    const config = this.#config;
+    if (config === null) return fail(unknown(this.ctx.id.name));
+    const { seq, migration } = this.#head;
+    const counts = this.#sql
+      .exec<{ objects: number; bytes: number }>("SELECT count(*) AS objects, total(size) AS bytes FROM object")
+      .one();
+    const proofs: Partial<Record<Proof, number>> = {};
+    const rows = this.#sql.exec<{ proof: Proof; n: number }>(
+      "SELECT proof, count(*) AS n FROM object WHERE proof IS NOT NULL GROUP BY proof",
+    );
+    for (const { proof, n } of rows) if (PROOFS.includes(proof)) proofs[proof] = n;
+    return ok({ config, migration, summary: { ...counts, proofs, seq } });
+  }
+
+  async config(): Promise<Result<DatasetConfig>> {
+    const config = this.#config;
+    return config === null ? fail(unknown(this.ctx.id.name)) : ok(config);
+  }
+
+  /** Takes the dataset for a migration; one at a time. */
+  async beginMigration(id: string): Promise<Result<DatasetConfig>> {
+    const config = this.#config;
+    if (config === null) return fail(unknown(this.ctx.id.name));
+    const running = this.#head.migration;
+    if (running !== null && running !== id) {
+      return fail(failure("migration-running", `Migration ${running} is running; wait for it to end.`));
+    }
+    this.#sql.exec("UPDATE head SET migration = ?", id);
+    return ok(config);
+  }
+
+  async endMigration(datasetId: string, id: string): Promise<void> {
+    if (this.#config?.id === datasetId) this.#sql.exec("UPDATE head SET migration = NULL WHERE migration = ?", id);
+  }
+
+  /**
+   * Writes rows. Safe to run twice: a row that is already there changes nothing, and one that is older by R2's time
+   * of upload is dropped.
+   */
+  async applyRows(
+    datasetId: string,
+    rows: (Row & { stage: string | null; category: string | null })[],
+  ): Promise<Result<number>> {
+    if (this.#config?.id !== datasetId) return ok(0);
+    if (this.#sql.databaseSize > MANIFEST_MAX_BYTES) {
+      return fail(failure("manifest-full", `The manifest has ${this.#sql.databaseSize} bytes; it takes 10 GB.`));
+    }
+    return ok(
+      this.ctx.storage.transactionSync(() => {
+        const seq = this.#head.seq + 1;
+        const written = this.#sql
+          .exec(
+            `INSERT INTO object SELECT value ->> 'key', value ->> 'size', value ->> 'etag', value ->> 'uploadedAt',
+               value ->> 'contentType', value ->> 'proof', value ->> 'sourceEtag', value ->> 'sourceModifiedAt',
+               value ->> 'writer', value ->> 'stage', value ->> 'category', ?, ? FROM json_each(?) WHERE true
+             ON CONFLICT (key) DO UPDATE SET size = excluded.size, etag = excluded.etag,
+               uploaded_at = excluded.uploaded_at, content_type = excluded.content_type, proof = excluded.proof,
+               source_etag = excluded.source_etag, source_modified_at = excluded.source_modified_at,
+               writer = excluded.writer, stage = excluded.stage, category = excluded.category,
+               updated_at = excluded.updated_at, seq = excluded.seq
+             WHERE excluded.uploaded_at > object.uploaded_at
+               OR (excluded.uploaded_at = object.uploaded_at AND excluded.etag <> object.etag) RETURNING key`,
+            Date.now(),
+            seq,
+            JSON.stringify(rows),
+          )
+          .toArray().length;
+        if (written > 0) this.#sql.exec("UPDATE head SET seq = ?", seq);
+        return written;
+      }),
+    );
+  }
+
+  /** Rows by key, for the planning of a page and the signing of URLs; keys without a row are absent. */
+  async remember(keys: string[]): Promise<(Remembered & { key: string; size: number })[]> {
+    return this.#sql
+      .exec<Record<string, SqlStorageValue> & Remembered & { key: string; size: number }>(
+        `SELECT object.key, object.size, object.etag, object.source_etag AS sourceEtag
+           FROM json_each(?) AS asked JOIN object ON object.key = asked.value`,
+        JSON.stringify(keys),
+      )
+      .toArray();
+  }
+
+  /** One page of the live manifest, ascending by the keys' UTF-8 bytes (SQLite's BINARY collation). */
+  async page(prefix: string, after: string | null, limit: number): Promise<Result<ManifestPage>> {
+    if (this.#config === null) return fail(unknown(this.ctx.id.name));
+    const from = after !== null && after >= prefix ? after : null;
+    const rows = this.#sql
+      .exec<StoredRow & Record<string, SqlStorageValue>>(
+        `SELECT key, size, etag, uploaded_at AS uploadedAt, content_type AS contentType, proof,
+             source_etag AS sourceEtag, source_modified_at AS sourceModifiedAt, writer, stage, category,
+             updated_at AS updatedAt, seq FROM object
+           WHERE key >= ?1 AND (?2 IS NULL OR key > ?2) AND substr(key, 1, length(?1)) = ?1
+           ORDER BY key LIMIT ?3`,
+        prefix,
+        from,
+        limit + 1,
+      )
+      .toArray();
+    const more = rows.length > limit;
+    const shown = more ? rows.slice(0, limit) : rows;
+    return ok({ rows: shown, next: more ? (shown.at(-1)?.key ?? null) : null });
+  }
+
+  get #config(): DatasetConfig | null {
+    const row = this.#sql.exec<{ config: string }>("SELECT config FROM config").toArray()[0];
+    return row === undefined ? null : (JSON.parse(row.config) as DatasetConfig);
+  }
+
+  get #head(): { seq: number; migration: string | null } {
+    return this.#sql.exec<{ seq: number; migration: string | null }>("SELECT seq, migration FROM head").one();
+  }
+}
+
+const unknown = (name: string | undefined): Failure =>
+  failure("unknown-dataset", `There is no dataset named "${name ?? ""}".`, { field: "dataset" });

@@ -1,0 +1,195 @@
+import type { CopyItem } from "../../workers/core/migration/message.ts";
+import type { PartPlan } from "../../workers/core/migration/parts.ts";
+import type { Proof } from "../../workers/core/manifest/row.ts";
+
+export type UploadState = "planned" | "open" | "finishing" | "copied" | "failed";
+
+interface UploadRow extends Record<string, SqlStorageValue> {
+  key: string;
+  state: UploadState;
+  item: string;
+  generation: number;
+  tries: number;
+  upload_id: string | null;
+  part_bytes: number | null;
+  parts: number | null;
+}
+
+/** One object's upload as its consumers see it. */
+export interface Upload {
+  item: CopyItem;
+  state: UploadState;
+  generation: number;
+  tries: number;
+  uploadId: string;
+  plan: PartPlan;
+}
+
+export interface Claim {
+  number: number;
+  claim: number;
+}
+
+/**
+ * Objects copied in parts. R2 keeps the last upload of a part number, so two consumers that send one part race on
+ * what `complete` will find: a part is claimed before it is sent, for longer than a consumer can live, and only the
+ * claim that holds it settles its ETag. A generation counts the uploads of one object: a message of an older one
+ * finds nothing to do.
+ */
+export class Uploads {
+  readonly #sql: SqlStorage;
+
+  constructor(sql: SqlStorage) {
+    this.#sql = sql;
+  }
+
+  plan(items: readonly CopyItem[]): void {
+    for (const item of items) {
+      this.#sql.exec(
+        "INSERT OR IGNORE INTO upload (key, state, item, bytes) VALUES (?, 'planned', ?, ?)",
+        item.key,
+        JSON.stringify(item),
+        item.size,
+      );
+    }
+  }
+
+  /** The upload, if it is still at this generation. */
+  find(key: string, generation: number): Upload | null {
+    const row = this.#sql
+      .exec<UploadRow>("SELECT * FROM upload WHERE key = ? AND generation = ?", key, generation)
+      .toArray()[0];
+    if (row === undefined) return null;
+    return {
+      item: JSON.parse(row.item) as CopyItem,
+      state: row.state,
+      generation: row.generation,
+      tries: row.tries,
+      uploadId: row.upload_id ?? "",
+      plan: { partBytes: row.part_bytes ?? 0, parts: row.parts ?? 0 },
+    };
+  }
+
+  /** Of two racing uploads the first recorded wins: false for the other. The item may have changed since the listing. */
+  open(key: string, generation: number, opened: { uploadId: string; plan: PartPlan; item: CopyItem }): boolean {
+    const { uploadId, plan, item } = opened;
+    const cursor = this.#sql.exec(
+      `UPDATE upload SET state = 'open', upload_id = ?, part_bytes = ?, parts = ?, item = ?, bytes = ?
+         WHERE key = ? AND generation = ? AND state = 'planned' RETURNING key`,
+      uploadId,
+      plan.partBytes,
+      plan.parts,
+      JSON.stringify(item),
+      item.size,
+      key,
+      generation,
+    );
+    return cursor.toArray().length === 1;
+  }
+
+  /** Claims the parts of first..last that are neither settled nor held by a claim that is still good. */
+  claim(key: string, first: number, last: number, now: number, until: number): Claim[] {
+    const taken = new Map(
+      this.#sql
+        .exec<{ number: number; claim: number; claimed_until: number; etag: string | null }>(
+          "SELECT number, claim, claimed_until, etag FROM part WHERE key = ? AND number BETWEEN ? AND ?",
+          key,
+          first,
+          last,
+        )
+        .toArray()
+        .map((row) => [row.number, row]),
+    );
+    const claims: Claim[] = [];
+    for (let number = first; number <= last; number++) {
+      const held = taken.get(number);
+      if (held !== undefined && (held.etag !== null || held.claimed_until > now)) continue;
+      claims.push({ number, claim: (held?.claim ?? 0) + 1 });
+    }
+    this.#sql.exec(
+      `INSERT OR REPLACE INTO part (key, number, claim, claimed_until)
+         SELECT ?, value ->> 'number', value ->> 'claim', ? FROM json_each(?)`,
+      key,
+      until,
+      JSON.stringify(claims),
+    );
+    return claims;
+  }
+
+  /** Records a part's ETag; false when another claim holds it, and then this upload of the part may not count. */
+  settlePart(key: string, { number, claim }: Claim, etag: string, md5: string): boolean {
+    return (
+      this.#sql
+        .exec(
+          "UPDATE part SET etag = ?, md5 = ? WHERE key = ? AND number = ? AND claim = ? AND etag IS NULL RETURNING number",
+          etag,
+          md5,
+          key,
+          number,
+          claim,
+        )
+        .toArray().length === 1
+    );
+  }
+
+  /** Gives claims back, so that the parts can be claimed again at once. */
+  release(key: string, claims: readonly Claim[]): void {
+    for (const { number, claim } of claims) {
+      this.#sql.exec(
+        "UPDATE part SET claimed_until = 0 WHERE key = ? AND number = ? AND claim = ? AND etag IS NULL",
+        key,
+        number,
+        claim,
+      );
+    }
+  }
+
+  settledIn(key: string, first: number, last: number): number {
+    return this.#sql
+      .exec<{ n: number }>(
+        "SELECT count(*) AS n FROM part WHERE key = ? AND number BETWEEN ? AND ? AND etag IS NOT NULL",
+        key,
+        first,
+        last,
+      )
+      .one().n;
+  }
+
+  parts(key: string): { partNumber: number; etag: string; md5: string }[] {
+    return this.#sql
+      .exec<{ partNumber: number; etag: string; md5: string }>(
+        "SELECT number AS partNumber, etag, md5 FROM part WHERE key = ? ORDER BY number",
+        key,
+      )
+      .toArray();
+  }
+
+  setFinishing(key: string): void {
+    this.#sql.exec("UPDATE upload SET state = 'finishing' WHERE key = ? AND state = 'open'", key);
+  }
+
+  /** Ends the upload; its parts are of no use any more. */
+  end(key: string, state: "copied" | "failed", proof: Proof | null): void {
+    this.#sql.exec("UPDATE upload SET state = ?, proof = ? WHERE key = ?", state, proof, key);
+    this.#sql.exec("DELETE FROM part WHERE key = ?", key);
+  }
+
+  /** Starts the object again as a new generation. */
+  restart(key: string, item: CopyItem): void {
+    this.#sql.exec(
+      `UPDATE upload SET state = 'planned', generation = generation + 1, tries = tries + 1, upload_id = NULL, item = ?,
+         bytes = ? WHERE key = ?`,
+      JSON.stringify(item),
+      item.size,
+      key,
+    );
+    this.#sql.exec("DELETE FROM part WHERE key = ?", key);
+  }
+
+  /** Counts a failed attempt that keeps the upload; returns how many there were. */
+  countTry(key: string): number {
+    return this.#sql
+      .exec<{ tries: number }>("UPDATE upload SET tries = tries + 1 WHERE key = ? RETURNING tries", key)
+      .one().tries;
+  }
+}

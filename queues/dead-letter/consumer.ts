@@ -1,0 +1,24 @@
+import { jobOf, migrationOf } from "../../workers/adapters/objects.ts";
+import { manifestMessage, migrationMessage } from "../../workers/core/migration/message.ts";
+import { ACK, settleEach } from "../settle.ts";
+
+/** Turns what a queue gave up into failures of its migration, with the keys named. */
+export async function consumeDeadLetters(batch: MessageBatch, env: Env): Promise<void> {
+  await settleEach(batch, async (body) => {
+    const work = migrationMessage.safeParse(body);
+    if (work.success) {
+      await migrationOf(env, work.data.migration).deadLetter(work.data);
+      return ACK;
+    }
+    const rows = manifestMessage.safeParse(body);
+    if (rows.success) {
+      const { sender, seq } = rows.data;
+      const keys = rows.data.rows.map(({ key }) => key);
+      if (sender.kind === "migration") await migrationOf(env, sender.id).deadRows(seq, keys);
+      else await jobOf(env, sender.id).settleMessage(seq);
+      return ACK;
+    }
+    console.error(JSON.stringify({ message: "unreadable dead letter", queue: batch.queue }));
+    return ACK;
+  });
+}

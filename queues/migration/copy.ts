@@ -1,0 +1,117 @@
+import type { BatchOutcome } from "../../durable-objects/migration/migration.ts";
+import { type Failure, failure, isTransient } from "../../workers/core/failure.ts";
+import { CONNECTIONS_MAX, CONSUMER_MAX_SECONDS, PUT_MAX_BYTES } from "../../workers/core/limits.ts";
+import type { Proof, Row } from "../../workers/core/manifest/row.ts";
+import type { CopyItem, CopyMessage } from "../../workers/core/migration/message.ts";
+import { fail, ok, type Result } from "../../workers/core/result.ts";
+import type { ObjectBody, ObjectInfo } from "../../workers/ports/object-store.ts";
+import { ACK, type Settlement } from "../settle.ts";
+import { forEachLimited } from "../../workers/adapters/for-each-limited.ts";
+import {
+  conflictOf,
+  isOurs,
+  listAgain,
+  metadataOf,
+  type Run,
+  rowOf,
+  sourceFailure,
+  sourceKeyOf,
+  storeKeyOf,
+} from "./run.ts";
+
+/** Objects up to this size are held in memory, so that a body that breaks off is told from a put that fails. */
+const BUFFERED_MAX_BYTES = 1024 * 1024;
+/** A batch settles what it has done by two thirds of its consumer's life; the rest is tried again. */
+const BATCH_SECONDS = (CONSUMER_MAX_SECONDS * 2) / 3 / 4;
+
+/** Copies the objects of one batch and settles it once, with every outcome. */
+export async function copyBatch(message: CopyMessage, run: Run): Promise<Settlement> {
+  const outcome: BatchOutcome = { copied: [], failures: [], again: [] };
+  const endsAt = Date.now() + BATCH_SECONDS * 1000;
+  await forEachLimited(message.items, CONNECTIONS_MAX, async (item) => {
+    const late = Date.now() > endsAt;
+    const copied = late
+      ? fail(failure("source-unavailable", "The batch ran out of time."))
+      : await copyObject(item, run);
+    if (copied.ok) outcome.copied.push(copied.value);
+    else if (isTransient(copied.failure.code)) outcome.again.push({ item, failure: copied.failure });
+    else outcome.failures.push({ key: item.key, failure: copied.failure });
+  });
+  await run.migration.settleBatch(message.seq, message.batch, outcome, run.tally);
+  return ACK;
+}
+
+/**
+ * Copies one object with one GET and one conditional put. An answer whose ETag is not the listed one is not believed:
+ * it may be a change, or a proxy's page. The listing is asked again, once, and decides.
+ */
+async function copyObject(listed: CopyItem, run: Run): Promise<Result<Row>> {
+  let item = listed;
+  for (let attempt = 1; attempt <= 2; attempt++) {
+    const body = await run.source.get(sourceKeyOf(run, item.key));
+    if (!body.ok) return fail(sourceFailure(body.failure));
+    if (body.value.etag === item.etag) return store(item, body.value, run);
+    await body.value.body.cancel();
+    const again = await listAgain(run, item);
+    if (!again.ok) return again;
+    item = again.value;
+  }
+  return fail(failure("source-changed", "The object's ETag is not the one that the source lists."));
+}
+
+async function store(item: CopyItem, body: ObjectBody, run: Run): Promise<Result<Row>> {
+  if (body.length !== item.size) {
+    await body.body.cancel();
+    return fail(failure("source-bad-answer", `The source lists ${item.size} bytes and announced ${body.length}.`));
+  }
+  if (item.size > PUT_MAX_BYTES) return fail(failure("object-too-large"));
+  const put = await putWhole(item, body, run);
+  const proof: Proof = body.md5 === null ? "size" : "md5";
+  if (put.ok) return ok(rowOf(run, item.key, put.value, proof));
+  if (put.failure.code !== "precondition-failed") return put;
+  // Somebody was there first: this message's other delivery, or a stranger.
+  const there = await run.store.head(storeKeyOf(run, item.key));
+  if (!there.ok) {
+    const gone = there.failure.code === "object-not-found";
+    return fail(gone ? failure("destination-changed", "The object was deleted in R2 meanwhile.") : there.failure);
+  }
+  const same = isOurs(run, item, there.value) && there.value.size === item.size;
+  return same ? ok(rowOf(run, item.key, there.value, proof)) : fail(conflictOf(run, item, there.value));
+}
+
+async function putWhole(item: CopyItem, from: ObjectBody, run: Run): Promise<Result<ObjectInfo>> {
+  const options = {
+    ...metadataOf(run, item, from),
+    size: item.size,
+    ...(from.md5 === null ? {} : { md5: from.md5 }),
+    onlyIf: item.was === null ? ("absent" as const) : { etag: item.was },
+  };
+  const key = storeKeyOf(run, item.key);
+  if (item.size <= BUFFERED_MAX_BYTES) {
+    const bytes = await readAll(from);
+    return bytes.ok ? run.store.put(key, bytes.value, options) : bytes;
+  }
+  // A stream of known length; it errors when the source sends more or fewer bytes, and then R2 writes nothing.
+  const { readable, writable } = new FixedLengthStream(item.size);
+  let broken: Failure | null = null;
+  const piped = from.body.pipeTo(writable).catch((error: unknown) => {
+    broken = truncated(error);
+  });
+  const put = await run.store.put(key, readable, options);
+  if (!put.ok) await readable.cancel().catch(() => undefined);
+  await piped;
+  return put.ok || broken === null || put.failure.code === "precondition-failed" ? put : fail(broken);
+}
+
+async function readAll(from: ObjectBody): Promise<Result<Uint8Array>> {
+  try {
+    const bytes = new Uint8Array(await new Response(from.body).arrayBuffer());
+    if (bytes.length === from.length) return ok(bytes);
+    return fail(failure("source-truncated", `The source announced ${from.length} bytes and sent ${bytes.length}.`));
+  } catch (error) {
+    return fail(truncated(error));
+  }
+}
+
+const truncated = (error: unknown): Failure =>
+  failure("source-truncated", `The body broke off: ${error instanceof Error ? error.message : String(error)}`);

@@ -1,0 +1,31 @@
+import { type Failure, isTransient } from "../workers/core/failure.ts";
+import { DELAY_MAX_SECONDS } from "../workers/core/limits.ts";
+
+/** What becomes of a message after its work; `ack` also for work that failed for good and was recorded as that. */
+export type Settlement = { kind: "ack" } | { kind: "retry"; delaySeconds?: number };
+
+export const ACK: Settlement = { kind: "ack" };
+
+/**
+ * The failures of the work itself are recorded in their migration. What reaches here is a failure to do so: what may
+ * pass is delivered again, and after the last retry the dead-letter queue has it.
+ */
+export function settlementOf(failed: Failure): Settlement {
+  if (!isTransient(failed.code)) return ACK;
+  const wait = failed.retryAfterSeconds;
+  return wait === undefined ? { kind: "retry" } : { kind: "retry", delaySeconds: Math.min(wait, DELAY_MAX_SECONDS) };
+}
+
+/** Runs the work of each message of a batch and settles each on its own; one that throws is delivered again. */
+export async function settleEach(batch: MessageBatch, work: (body: unknown) => Promise<Settlement>): Promise<void> {
+  for (const message of batch.messages) {
+    try {
+      const settlement = await work(message.body);
+      if (settlement.kind === "ack") message.ack();
+      else message.retry(settlement.delaySeconds === undefined ? {} : { delaySeconds: settlement.delaySeconds });
+    } catch (error) {
+      console.error(JSON.stringify({ message: "message failed", queue: batch.queue, error: String(error) }));
+      message.retry();
+    }
+  }
+}

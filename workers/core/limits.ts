@@ -1,0 +1,65 @@
+/** Numbers that the platform or the design fixes. Each has its unit in its name and its source beside it. */
+
+const KiB = 1024;
+const MiB = 1024 * KiB;
+const GiB = 1024 * MiB;
+const TiB = 1024 * GiB;
+
+/** R2: a key is at most 1,024 bytes of UTF-8 (R2 limits). */
+export const KEY_MAX_BYTES = 1024;
+/** R2: metadata of one object (R2 limits). */
+export const METADATA_MAX_BYTES = 8192;
+/** R2: an object is at most 4.995 TiB (R2 limits). */
+export const OBJECT_MAX_BYTES = Math.floor(4.995 * TiB);
+/** R2: a single put, or a part, is at most 4.995 GiB (R2 limits). */
+export const PUT_MAX_BYTES = Math.floor(4.995 * GiB);
+/** R2 and S3: a part, except the last, is at least 5 MiB. */
+export const PART_MIN_BYTES = 5 * MiB;
+/** R2 and S3: at most 10,000 parts in an upload. */
+export const PARTS_MAX = 10_000;
+/** Part size where the source's own is not known. */
+export const PART_DEFAULT_BYTES = 64 * MiB;
+/** S3 and R2: keys in one page of a listing. */
+export const LIST_MAX_KEYS = 1000;
+
+/** Queues bill an operation per 64 KB; a message that stays under costs one each for write, read and delete. */
+export const MESSAGE_MAX_BYTES = 60_000;
+/** Queues: `sendBatch` takes at most 100 messages or 256 KB. */
+export const SEND_BATCH_MAX_MESSAGES = 100;
+export const SEND_BATCH_MAX_BYTES = 250_000;
+/** Queues: `delaySeconds` is at most 24 hours. */
+export const DELAY_MAX_SECONDS = 86_400;
+
+/** Workers: at most six connections may wait for response headers at once. */
+export const CONNECTIONS_MAX = 6;
+/** Workers: a queue consumer lives at most 15 minutes of wall time. */
+export const CONSUMER_MAX_SECONDS = 900;
+
+/** SQLite in Durable Objects: 10 GB; new rows are refused past 80 % of it. */
+export const MANIFEST_MAX_BYTES = 8_000_000_000;
+
+/** Control API: the largest JSON body; only URL batches may be larger. */
+export const BODY_MAX_BYTES = 1 * MiB;
+/** 10,000 keys of 1,024 bytes each, and their JSON. */
+export const URLS_BODY_MAX_BYTES = 16 * MiB;
+/** Keys in one `urls` request. */
+export const URLS_MAX_KEYS = 10_000;
+
+/** Tokens: clocks may differ by this much. */
+export const CLOCK_SKEW_SECONDS = 60;
+/** A path capability lives at most this long unless asked otherwise. */
+export const CAPABILITY_DEFAULT_SECONDS = 86_400;
+/** Prefixes and keys that fit one capability. */
+export const CAPABILITY_MAX_SCOPES = 64;
+/** SigV4: presigned URLs live from 1 second to 7 days. */
+export const PRESIGN_MAX_SECONDS = 604_800;
+
+/** A whole object up to this size is held in memory while it is put into the cache. */
+export const CACHE_OBJECT_MAX_BYTES = 8 * MiB;
+
+/** Failures that are kept as rows in a migration; beyond these only their number is known. */
+export const FAILURE_ROWS_MAX = 10_000;
+/** Times an object is tried again in a fresh batch after transient failures. */
+export const TRIES_MAX = 5;
+/** Batches handed out and not settled beyond which the listing waits for the copying. */
+export const BATCHES_IN_FLIGHT_MAX = 512;

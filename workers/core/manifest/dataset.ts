@@ -1,0 +1,45 @@
+import * as z from "zod";
+import { overlaps } from "../capability/scope.ts";
+
+/** Names of datasets: they stand in URLs, and in the names of secrets and objects. */
+export const NAME_PATTERN = /^[a-z0-9][a-z0-9-]{0,62}$/;
+export const nameSchema = z.string().regex(NAME_PATTERN, 'must be 1 to 63 of a-z, 0-9 and "-", and not begin with "-"');
+
+/** A prefix ends in "/", so that "era5" never opens "era5-private". */
+export const prefixSchema = z
+  .string()
+  .max(512)
+  .refine((text) => text === "" || text.endsWith("/"), 'must be empty or end in "/"')
+  .refine((text) => text.isWellFormed() && !text.includes("\0"), "must be well-formed text without NUL")
+  .refine((text) => text === text.normalize("NFC"), "must be in Unicode NFC, as R2 keeps its keys");
+
+/** The body of `PUT /v1/datasets/:dataset`. */
+export const datasetBodySchema = z.strictObject({
+  kind: z.enum(["files", "zarr"]),
+  /** Where it is migrated from; without one it is filled by other means. */
+  source: z.strictObject({ name: nameSchema, prefix: z.string().max(1024) }).optional(),
+  /** The R2 binding and the prefix in it; fixed for good. */
+  bucket: z.string().min(1).max(64).default("DATASETS"),
+  prefix: prefixSchema,
+  /** How reads are served. Reading through to the source is not built yet. */
+  read: z.enum(["r2"]).default("r2"),
+  /** A cron expression in UTC; null: only on request. */
+  schedule: z.string().max(200).nullable().default(null),
+  /** Seconds for which a live object's ETag may be remembered. */
+  liveTtlSeconds: z.number().int().min(0).max(3600).default(10),
+});
+export type DatasetBody = z.infer<typeof datasetBodySchema>;
+
+/** A dataset as it is kept. The id is its own: a name used again is not the old dataset. */
+export interface DatasetConfig extends DatasetBody {
+  id: string;
+  name: string;
+  createdAt: string;
+  updatedAt: string;
+}
+
+/** Whether two datasets would hold each other's objects. */
+export const datasetsOverlap = (
+  a: { bucket: string; prefix: string },
+  b: { bucket: string; prefix: string },
+): boolean => a.bucket === b.bucket && overlaps(a.prefix, b.prefix);

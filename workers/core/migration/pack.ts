@@ -1,0 +1,42 @@
+import { MESSAGE_MAX_BYTES } from "../limits.ts";
+
+/** Room for a message's own fields around its items. */
+const ENVELOPE_BYTES = 512;
+
+export interface PackLimits {
+  /** Items in one message. */
+  items: number;
+  /** The sum of `weigh` in one message. */
+  weight: number;
+}
+
+/**
+ * Cuts items, in their order, into messages that each fit one billed queue operation (JSON under 60,000 bytes) and
+ * the given limits. An item that fits nowhere has a message to itself.
+ */
+export function pack<T>(items: readonly T[], limits: PackLimits, weigh: (item: T) => number): T[][] {
+  const messages: T[][] = [];
+  let current: T[] = [];
+  let bytes = ENVELOPE_BYTES;
+  let weight = 0;
+  const encoder = new TextEncoder();
+  for (const item of items) {
+    const itemBytes = encoder.encode(JSON.stringify(item)).length + 1;
+    const itemWeight = weigh(item);
+    const full =
+      current.length >= limits.items ||
+      bytes + itemBytes > MESSAGE_MAX_BYTES ||
+      (weight + itemWeight > limits.weight && current.length > 0);
+    if (full) {
+      messages.push(current);
+      current = [];
+      bytes = ENVELOPE_BYTES;
+      weight = 0;
+    }
+    current.push(item);
+    bytes += itemBytes;
+    weight += itemWeight;
+  }
+  if (current.length > 0) messages.push(current);
+  return messages;
+}

@@ -1,0 +1,17 @@
+import * as z from "zod";
+
+/** An S3-compatible bucket that data comes from, as it stands in the configuration. */
+export const sourceSchema = z.strictObject({
+  endpoint: z.url({ protocol: /^https?$/ }).refine((text) => !text.endsWith("/"), "has no trailing slash"),
+  region: z.string().min(1),
+  bucket: z.string().min(1),
+  /** "path": endpoint/bucket/key; "virtual": bucket.endpoint/key. */
+  addressing: z.enum(["path", "virtual"]).default("path"),
+});
+
+export type SourceConfig = z.infer<typeof sourceSchema>;
+
+export interface Credentials {
+  accessKeyId: string;
+  secretAccessKey: string;
+}

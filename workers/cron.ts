@@ -1,0 +1,29 @@
+import { configOf } from "./adapters/config.ts";
+import { directoryOf, jobOf, migrationOf } from "./adapters/objects.ts";
+import { nextTick } from "./adapters/schedule.ts";
+import { startMigration } from "./adapters/start-migration.ts";
+
+/**
+ * One tick: starts an incremental migration of each dataset whose schedule has fallen due since it was last started,
+ * however many ticks were missed, and re-arms what is running. A tick with nothing due writes nothing.
+ */
+export async function tick(now: number, env: Env): Promise<void> {
+  const config = configOf(env);
+  if (!config.ok) {
+    console.error(JSON.stringify({ message: "cron cannot run", ...config.failure }));
+    return;
+  }
+  const directory = directoryOf(env);
+  for (const { name, schedule, tickedAt } of await directory.schedules()) {
+    const due = nextTick(schedule, tickedAt);
+    if (due === null || due > now) continue;
+    const started = await startMigration(env, config.value, name);
+    const outcome = started.ok ? { migration: started.value.id } : { ...started.failure };
+    console.log(JSON.stringify({ message: "schedule due", dataset: name, ...outcome }));
+    // A dataset whose migration still runs stays due, and is caught up once when that has ended.
+    if (started.ok || started.failure.code !== "migration-running") await directory.ticked(name, now);
+  }
+  for (const { kind, id } of await directory.running()) {
+    await (kind === "migration" ? migrationOf(env, id) : jobOf(env, id)).rearm();
+  }
+}

@@ -1,0 +1,83 @@
+import * as z from "zod";
+import { type Failure, failure } from "../core/failure.ts";
+import { BODY_MAX_BYTES } from "../core/limits.ts";
+import { fail, ok, type Result } from "../core/result.ts";
+import type { Ctx } from "./context.ts";
+
+/**
+ * Reads and checks a JSON body: its type, its size before it is parsed, and every field. Unknown fields are refused
+ * by name. A route whose fields all have defaults may be called without a body.
+ */
+export async function readBody<T extends z.ZodType>(
+  c: Ctx,
+  schema: T,
+  maxBytes: number = BODY_MAX_BYTES,
+): Promise<Result<z.output<T>>> {
+  const bytes = await readCapped(c.req.raw, maxBytes);
+  if (!bytes.ok) return bytes;
+  if (bytes.value.length === 0) return check(schema, {}, "invalid-body");
+  const type = c.req.header("content-type") ?? "";
+  if (!/^application\/json\s*(;|$)/i.test(type)) {
+    return fail(
+      failure("unsupported-media-type", `The Content-Type is "${type.slice(0, 100)}"; send application/json.`),
+    );
+  }
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(new TextDecoder("utf-8", { fatal: true, ignoreBOM: false }).decode(bytes.value));
+  } catch {
+    return fail(failure("invalid-body", "The body is not JSON in UTF-8."));
+  }
+  return check(schema, parsed, "invalid-body");
+}
+
+/** Checks the query parameters of a request; unknown ones are refused by name. */
+export function readQuery<T extends z.ZodType>(c: Ctx, schema: T): Result<z.output<T>> {
+  return check(schema, c.req.query(), "invalid-query");
+}
+
+function check<T extends z.ZodType>(
+  schema: T,
+  value: unknown,
+  code: "invalid-body" | "invalid-query",
+): Result<z.output<T>> {
+  const parsed = schema.safeParse(value);
+  return parsed.success ? ok(parsed.data) : fail(describe(parsed.error, code));
+}
+
+function describe(error: z.ZodError, code: "invalid-body" | "invalid-query"): Failure {
+  const issue = error.issues[0];
+  if (issue === undefined) return failure(code);
+  if (issue.code === "unrecognized_keys") {
+    const field = [...issue.path, issue.keys[0] ?? ""].join(".");
+    return failure(code, `There is no field "${field}" here.`, { field });
+  }
+  const field = issue.path.join(".");
+  return failure(code, field === "" ? issue.message : `${field}: ${issue.message}`, field === "" ? {} : { field });
+}
+
+async function readCapped(request: Request, maxBytes: number): Promise<Result<Uint8Array>> {
+  const tooLarge = fail(failure("body-too-large", `The body may have ${maxBytes} bytes.`));
+  if (Number(request.headers.get("content-length") ?? 0) > maxBytes) return tooLarge;
+  const reader = request.body?.getReader();
+  if (reader === undefined) return ok(new Uint8Array(0));
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) break;
+    size += value.length;
+    if (size > maxBytes) {
+      await reader.cancel();
+      return tooLarge;
+    }
+    chunks.push(value);
+  }
+  const bytes = new Uint8Array(size);
+  let at = 0;
+  for (const chunk of chunks) {
+    bytes.set(chunk, at);
+    at += chunk.length;
+  }
+  return ok(bytes);
+}

@@ -1,0 +1,160 @@
+import * as z from "zod";
+import { bucketOf } from "../../adapters/config.ts";
+import { newId } from "../../adapters/ids.ts";
+import { knownDataset } from "../../adapters/known-datasets.ts";
+import { datasetOf, directoryOf } from "../../adapters/objects.ts";
+import { nextTick } from "../../adapters/schedule.ts";
+import { capabilityClaims } from "../../core/capability/token.ts";
+import { failure } from "../../core/failure.ts";
+import { CAPABILITY_DEFAULT_SECONDS, CAPABILITY_MAX_SCOPES, PRESIGN_MAX_SECONDS } from "../../core/limits.ts";
+import { datasetBodySchema, type DatasetConfig, nameSchema, prefixSchema } from "../../core/manifest/dataset.ts";
+import { datasetAllowed, tokenOf } from "../auth.ts";
+import { readBody, readQuery } from "../body.ts";
+import { answer, type Ctx, dataOrigin, refuse } from "../context.ts";
+import { formatCursor, pageQuery } from "../paging.ts";
+
+/** `GET /v1/datasets` */
+export async function list(c: Ctx): Promise<Response> {
+  const query = readQuery(c, z.strictObject(pageQuery));
+  if (!query.ok) return refuse(c, query.failure);
+  const { entries, next } = await directoryOf(c.env).list("dataset", query.value.cursor ?? null, query.value.limit);
+  const datasets = entries
+    .filter(({ name }) => datasetAllowed(tokenOf(c), name) === null)
+    .map(({ name, id, summary, createdAt }) => ({
+      name,
+      id,
+      ...summary,
+      createdAt: new Date(createdAt).toISOString(),
+    }));
+  return answer(c, { datasets, ...(next === null ? {} : { cursor: formatCursor(next) }) });
+}
+
+/** `GET /v1/datasets/:dataset`: the configuration, and a summary of the live manifest. */
+export async function describe(c: Ctx): Promise<Response> {
+  const name = c.req.param("dataset") ?? "";
+  const described = await datasetOf(c.env, name).describe();
+  if (!described.ok) return refuse(c, described.failure);
+  const { config, summary, migration } = described.value;
+  return answer(c, { ...config, manifest: summary, migration });
+}
+
+/** `PUT /v1/datasets/:dataset`: registers, or replaces what may change (all but bucket, prefix and kind). */
+export async function register(c: Ctx): Promise<Response> {
+  const name = nameSchema.safeParse(c.req.param("dataset"));
+  if (!name.success) {
+    const rule = name.error.issues[0]?.message ?? "";
+    return refuse(c, failure("invalid-name", `A dataset's name ${rule}.`, { field: "dataset" }));
+  }
+  const body = await readBody(c, datasetBodySchema);
+  if (!body.ok) return refuse(c, body.failure);
+  const { bucket, kind, prefix, schedule, source } = body.value;
+  const config = c.get("config");
+  if (!config.buckets.has(bucket) || bucketOf(c.env, bucket) === null) {
+    const detail = `There is no R2 binding "${bucket}" with a name in [vars.BUCKETS] of wrangler.toml.`;
+    return refuse(c, failure("unknown-bucket", detail, { field: "bucket" }));
+  }
+  if (source !== undefined && !config.sources.has(source.name)) {
+    const detail = `Sources are named in wrangler.toml; "${source.name}" is not.`;
+    return refuse(c, failure("unknown-source", detail, { field: "source.name" }));
+  }
+  if (schedule !== null && nextTick(schedule, 0) === null) {
+    const detail = 'schedule: is not a cron expression of five fields, such as "0 */6 * * *", that ever comes due.';
+    return refuse(c, failure("invalid-body", detail, { field: "schedule" }));
+  }
+  const now = Date.now();
+  const claim = { name: name.data, kind, bucket, prefix, schedule };
+  const claimed = await directoryOf(c.env).claimDataset(claim, newId("ds", now));
+  if (!claimed.ok) return refuse(c, claimed.failure);
+  const at = new Date(now).toISOString();
+  const dataset: DatasetConfig = { ...body.value, id: claimed.value.id, name: name.data, createdAt: at, updatedAt: at };
+  const kept = await datasetOf(c.env, name.data).configure(dataset);
+  if (!kept.ok) return refuse(c, kept.failure);
+  return answer(c, kept.value, claimed.value.created ? 201 : 200);
+}
+
+const manifestQuery = z.strictObject({
+  ...pageQuery,
+  version: z.string().default("live"),
+  prefix: z.string().max(1024).default(""),
+});
+
+/** `GET /v1/datasets/:dataset/manifest`: one page of the live manifest. */
+export async function manifest(c: Ctx): Promise<Response> {
+  const name = c.req.param("dataset") ?? "";
+  const query = readQuery(c, manifestQuery);
+  if (!query.ok) return refuse(c, query.failure);
+  const { version, prefix, cursor, limit } = query.value;
+  if (version !== "live") return refuse(c, unknownVersion(name, version, "version"));
+  const page = await datasetOf(c.env, name).page(prefix, cursor ?? null, limit);
+  if (!page.ok) return refuse(c, page.failure);
+  const objects = page.value.rows.map(({ uploadedAt, sourceModifiedAt, updatedAt, ...row }) => ({
+    ...row,
+    uploadedAt: new Date(uploadedAt).toISOString(),
+    sourceModifiedAt: sourceModifiedAt === null ? null : new Date(sourceModifiedAt).toISOString(),
+    updatedAt: new Date(updatedAt).toISOString(),
+  }));
+  const { next } = page.value;
+  return answer(c, { dataset: name, version, objects, ...(next === null ? {} : { cursor: formatCursor(next) }) });
+}
+
+const capabilityBody = z
+  .strictObject({
+    prefixes: z.array(prefixSchema).default([]),
+    keys: z.array(z.string().min(1)).default([]),
+    expiresSeconds: z.number().int().min(1).max(PRESIGN_MAX_SECONDS).default(CAPABILITY_DEFAULT_SECONDS),
+  })
+  .refine(({ prefixes, keys }) => prefixes.length + keys.length > 0, 'name at least one prefix ("" is all) or key')
+  .refine(
+    ({ prefixes, keys }) => prefixes.length + keys.length <= CAPABILITY_MAX_SCOPES,
+    `name at most ${CAPABILITY_MAX_SCOPES} prefixes and keys in all`,
+  );
+
+/** `POST /v1/datasets/:dataset/capabilities`: a signed root URL that reads these prefixes and keys until it expires. */
+export async function mintCapability(c: Ctx): Promise<Response> {
+  const body = await readBody(c, capabilityBody);
+  if (!body.ok) return refuse(c, body.failure);
+  const dataset = await knownDataset(c.env, c.req.param("dataset") ?? "");
+  if (!dataset.ok) return refuse(c, dataset.failure);
+  const { prefixes, keys, expiresSeconds } = body.value;
+  const read = await signedRoot(c, dataset.value, { prefixes, keys }, null, expiresSeconds);
+  return "failure" in read ? refuse(c, read.failure) : answer(c, read, 201);
+}
+
+/** A capability and the root URL that carries it. `refreshAfter` leaves a quarter of its life for the refresh. */
+export async function signedRoot(
+  c: Ctx,
+  dataset: { id: string; name: string },
+  scope: { prefixes: string[]; keys: string[] },
+  job: string | null,
+  expiresSeconds: number,
+) {
+  const nowSeconds = Math.floor(Date.now() / 1000);
+  const claims = capabilityClaims.safeParse({
+    ds: dataset.id,
+    name: dataset.name,
+    ver: "live",
+    pfx: scope.prefixes,
+    keys: scope.keys,
+    ops: ["read"],
+    job,
+    nbf: nowSeconds,
+    exp: nowSeconds + expiresSeconds,
+    jti: crypto.randomUUID(),
+  });
+  if (!claims.success) {
+    const rule = claims.error.issues[0]?.message ?? "";
+    return { failure: failure("invalid-body", `The prefixes and keys do not fit a capability: ${rule}`) };
+  }
+  const capability = await c.get("tokens").mintCapability(claims.data);
+  const at = (seconds: number) => new Date(seconds * 1000).toISOString();
+  return {
+    rootUrl: `${dataOrigin(c)}/t/${capability}/${dataset.name}/`,
+    capability,
+    expiresAt: at(nowSeconds + expiresSeconds),
+    refreshAfter: at(nowSeconds + Math.floor(expiresSeconds * 0.75)),
+    serverTime: at(nowSeconds),
+  };
+}
+
+export const unknownVersion = (name: string, version: string, field: string) =>
+  failure("unknown-version", `Dataset "${name}" has no version ${version}; it has only "live" as yet.`, { field });

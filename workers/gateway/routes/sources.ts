@@ -1,0 +1,73 @@
+import { credentialsOf } from "../../adapters/config.ts";
+import { createS3Store } from "../../adapters/s3-store.ts";
+import { type Failure, failure } from "../../core/failure.ts";
+import type { Result } from "../../core/result.ts";
+import { answer, type Ctx, refuse } from "../context.ts";
+
+/** `GET /v1/sources`: what the configuration names; never a credential. */
+export function list(c: Ctx): Response {
+  const sources = [...c.get("config").sources].map(([name, source]) => ({
+    name,
+    ...source,
+    credentials: credentialsOf(c.env, name).ok,
+  }));
+  return answer(c, { sources });
+}
+
+interface Step {
+  step: "sign-in" | "list" | "read";
+  ok: boolean;
+  code?: string;
+  detail: string;
+}
+
+/**
+ * `POST /v1/sources/:source/check`: signs in, lists one page and reads one byte of its first object that has one.
+ * 200 also when something is wrong: the answer says what, in words.
+ */
+export async function check(c: Ctx): Promise<Response> {
+  const name = c.req.param("source") ?? "";
+  const source = c.get("config").sources.get(name);
+  if (source === undefined) {
+    return refuse(c, failure("unknown-source", `Sources are named in wrangler.toml; "${name}" is not.`));
+  }
+  const steps: Step[] = [];
+  const credentials = credentialsOf(c.env, name);
+  if (!credentials.ok) return answer(c, { source: name, ok: false, steps: [failed("sign-in", credentials.failure)] });
+  const store = createS3Store(source, credentials.value);
+  const page = await store.list({ prefix: "", after: null });
+  if (!page.ok) {
+    const signedIn = SIGNED_IN.has(page.failure.code);
+    if (signedIn) steps.push({ step: "sign-in", ok: true, detail: "The source accepts the credentials." });
+    steps.push(failed(signedIn ? "list" : "sign-in", page.failure));
+    return answer(c, { source: name, ok: false, steps });
+  }
+  const { objects, next } = page.value;
+  steps.push({ step: "sign-in", ok: true, detail: "The source accepts the credentials." });
+  const more = next === null ? "" : " and more";
+  steps.push({ step: "list", ok: true, detail: `The first page has ${objects.length} objects${more}.` });
+  const sample = objects.find(({ size }) => size > 0);
+  steps.push(sample === undefined ? NOTHING_TO_READ : readStep(sample.key, await readByte(store, sample.key)));
+  return answer(c, { source: name, ok: steps.every((step) => step.ok), steps });
+}
+
+/** Refusals that come only after the signature was accepted. */
+const SIGNED_IN: ReadonlySet<string> = new Set(["source-forbidden", "source-no-bucket"]);
+
+const NOTHING_TO_READ: Step = { step: "read", ok: true, detail: "There is no object with bytes to read." };
+
+async function readByte(store: ReturnType<typeof createS3Store>, key: string): Promise<Result<number>> {
+  const body = await store.get(key, { range: { kind: "bounded", start: 0, end: 0 } });
+  if (!body.ok) return body;
+  const bytes = await new Response(body.value.body).arrayBuffer();
+  return { ok: true, value: bytes.byteLength };
+}
+
+function readStep(key: string, read: Result<number>): Step {
+  if (read.ok) return { step: "read", ok: true, detail: `Read a range of "${key}".` };
+  if (read.failure.code !== "source-forbidden") return failed("read", read.failure);
+  const detail = `The credentials may list but not read ("${key}"): ${read.failure.detail}`;
+  return { step: "read", ok: false, code: read.failure.code, detail };
+}
+
+const failed = (step: Step["step"], { code, detail }: Failure): Step => ({ step, ok: false, code, detail });

@@ -1,0 +1,107 @@
+import type { ByteRange } from "../core/http/range.ts";
+import type { Result } from "../core/result.ts";
+
+/**
+ * The stores that objects come from and go to. Few mandatory methods; an ability that not every store has is an
+ * interface of its own. Keys are whole keys in the bucket. ETags are opaque and without quotes.
+ *
+ * Failures every adapter uses alike: `object-not-found`, `precondition-failed`, `range-not-satisfiable`. What else can
+ * go wrong is named by the adapter (`source-*` by an S3 source, `store-*` by R2).
+ */
+export interface ObjectReader {
+  /** One page in ascending UTF-8 byte order of the keys after `after`; at most 1,000. */
+  list(options: { prefix: string; after: string | null }): Promise<Result<ListPage>>;
+  head(key: string): Promise<Result<ObjectInfo>>;
+  /** The bytes of `range`, or all; pinned to an ETag by `ifMatch`. The body yields exactly `length` bytes or errors. */
+  get(key: string, options?: { range?: ByteRange; ifMatch?: string }): Promise<Result<ObjectBody>>;
+}
+
+/** A store that tells the part size a multipart object was uploaded with. */
+export interface PartSizeReader {
+  /** The length in bytes of part 1, and how many parts there are; null where the store does not tell. */
+  firstPart(key: string): Promise<Result<{ bytes: number; parts: number } | null>>;
+}
+
+export interface ObjectWriter {
+  /** Writes the whole object or nothing. `md5` (hex) is enforced by the store: `checksum-mismatch`. */
+  put(key: string, body: ReadableStream<Uint8Array> | Uint8Array, options: PutOptions): Promise<Result<ObjectInfo>>;
+  /** Removes the object; removing nothing succeeds. */
+  delete(key: string): Promise<Result<null>>;
+}
+
+/** Multipart uploads: all parts of equal size but the last (R2 limits), each at least 5 MiB but the last. */
+export interface MultipartWriter {
+  createUpload(key: string, metadata: Metadata): Promise<Result<string>>;
+  /** Returns the part's ETag. A part sent twice replaces the first. */
+  uploadPart(
+    key: string,
+    uploadId: string,
+    partNumber: number,
+    body: ReadableStream<Uint8Array> | Uint8Array,
+    size: number,
+  ): Promise<Result<string>>;
+  /** `upload-lost` when there is no such upload or a part is not the one named. Overwrites what is at the key. */
+  completeUpload(
+    key: string,
+    uploadId: string,
+    parts: readonly { partNumber: number; etag: string }[],
+  ): Promise<Result<ObjectInfo>>;
+  /** Aborting an upload that is gone succeeds. */
+  abortUpload(key: string, uploadId: string): Promise<Result<null>>;
+}
+
+export type ObjectStore = ObjectReader & ObjectWriter & MultipartWriter;
+
+export interface PutOptions extends Metadata {
+  size: number;
+  md5?: string;
+  /** Write only where there is nothing ("absent"), or where the object still has this ETag. */
+  onlyIf?: "absent" | { etag: string };
+}
+
+export interface Metadata {
+  http: HttpMetadata;
+  custom: Record<string, string>;
+}
+
+/** The representation headers that are stored with an object and carried along. */
+export interface HttpMetadata {
+  contentType?: string;
+  contentEncoding?: string;
+  contentLanguage?: string;
+  contentDisposition?: string;
+  cacheControl?: string;
+  /** Milliseconds since 1970. */
+  expires?: number;
+}
+
+export interface ListedObject {
+  key: string;
+  /** Bytes. */
+  size: number;
+  etag: string;
+  /** Milliseconds since 1970. */
+  lastModified: number;
+  storageClass?: string;
+}
+
+export interface ListPage {
+  objects: ListedObject[];
+  /** What to pass as `after` for the next page; null at the end. */
+  next: string | null;
+}
+
+export interface ObjectInfo extends Metadata {
+  key: string;
+  size: number;
+  etag: string;
+  lastModified: number;
+  /** Hex MD5 of the whole object where the store vouches for it. */
+  md5: string | null;
+}
+
+export interface ObjectBody extends ObjectInfo {
+  offset: number;
+  length: number;
+  body: ReadableStream<Uint8Array>;
+}
