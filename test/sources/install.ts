@@ -76,7 +76,9 @@ export async function run(
   missing: string,
   env: NodeJS.ProcessEnv = process.env,
 ): Promise<void> {
-  const child = spawn(program, args, { env, stdio: ["ignore", "pipe", "pipe"], timeout: INSTALL_DEADLINE_MS });
+  // Not spawn's own timeout: where the program is missing its timer goes on, and keeps this process from ending.
+  const signal = AbortSignal.timeout(INSTALL_DEADLINE_MS);
+  const child = spawn(program, args, { env, signal, stdio: ["ignore", "pipe", "pipe"] });
   let tail = "";
   const keepTail = (chunk: Buffer) => {
     tail = (tail + chunk.toString()).slice(-OUTPUT_TAIL_CHARACTERS);
@@ -86,9 +88,11 @@ export async function run(
 
   const status = await new Promise<string | number | null>((settle, reject) => {
     child.once("error", (error: NodeJS.ErrnoException) => {
-      reject(error.code === "ENOENT" ? new Error(missing) : error);
+      if (error.code === "ENOENT") reject(new Error(missing));
+      else if (signal.aborted) settle(`no answer in ${INSTALL_DEADLINE_MS} ms`);
+      else reject(error);
     });
-    child.once("close", (code, signal) => settle(code ?? signal));
+    child.once("close", (code, killedBy) => settle(code ?? killedBy));
   });
   if (status !== 0) throw new Error(`${[program, ...args].join(" ")} ended with ${status}:\n${tail}`);
 }
