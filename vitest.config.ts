@@ -1,0 +1,46 @@
+import { cloudflareTest } from "@cloudflare/vitest-plugin";
+import { defineConfig } from "vitest/config";
+
+/** Secrets that protect nothing: tests that run inside the runtime mint and check tokens with them. */
+const TEST_SECRETS = {
+  MASTER_KEYS: `test:${Buffer.alloc(32, 7).toString("base64url")}`,
+  API_TOKENS: "[]",
+  R2_ACCESS_KEY_ID: "test-access-key",
+  R2_SECRET_ACCESS_KEY: "test-secret-key",
+};
+
+export default defineConfig({
+  test: {
+    projects: [
+      // Pure code: no runtime at all.
+      { test: { name: "unit", include: ["test/unit/**/*.test.ts"] } },
+      // Inside workerd: adapters, Durable Objects and consumers, with a real S3 endpoint beside them.
+      {
+        plugins: [
+          cloudflareTest({
+            wrangler: { configPath: "./wrangler.toml" },
+            miniflare: {
+              bindings: { ...TEST_SECRETS, SILENCE_SECONDS: 3, MULTIPART_THRESHOLD_BYTES: 5_242_880, PART_BYTES: 5_242_880 },
+            },
+          }),
+        ],
+        test: {
+          name: "workerd",
+          include: ["test/workerd/**/*.test.ts", "test/contract/**/*.test.ts"],
+          globalSetup: ["test/harness/global-setup.ts"],
+          testTimeout: 30_000,
+        },
+      },
+      // The built Worker under wrangler dev, driven over HTTP from outside.
+      {
+        test: {
+          name: "e2e",
+          include: ["test/e2e/**/*.test.ts"],
+          testTimeout: 120_000,
+          hookTimeout: 120_000,
+          fileParallelism: false,
+        },
+      },
+    ],
+  },
+});
