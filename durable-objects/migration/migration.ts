@@ -1,53 +1,30 @@
 import { DurableObject } from "cloudflare:workers";
+import { datasetOf, directoryOf } from "../../workers/adapters/objects.ts";
 import { type Failure, failure } from "../../workers/core/failure.ts";
-import { BATCHES_IN_FLIGHT_MAX, TRIES_MAX } from "../../workers/core/limits.ts";
-import type { Proof, Row } from "../../workers/core/manifest/row.ts";
+import { TRIES_MAX } from "../../workers/core/limits.ts";
+import type { Row } from "../../workers/core/manifest/row.ts";
+import { planSeconds } from "../../workers/core/migration/backoff.ts";
 import type {
   AbortMessage,
   CopyItem,
-  CopyMessage,
   FinishMessage,
   ListMessage,
-  ManifestMessage,
   MigrationMessage,
   PartMessage,
-  Unsent,
   UploadMessage,
 } from "../../workers/core/migration/message.ts";
-import { pack } from "../../workers/core/migration/pack.ts";
 import type { PartPlan } from "../../workers/core/migration/parts.ts";
-import { planSeconds } from "../../workers/core/migration/backoff.ts";
 import type { MigrationSpec, MigrationStatus, Operations } from "../../workers/core/migration/status.ts";
 import { fail, ok, type Result } from "../../workers/core/result.ts";
-import { datasetOf, directoryOf } from "../../workers/adapters/objects.ts";
 import { Outbox } from "../outbox.ts";
-import { type KeyFailure, Ledger } from "./ledger.ts";
+import { Dispatch } from "./dispatch.ts";
+import { Ledger } from "./ledger.ts";
+import { type BatchOutcome, type ListedPage, Pages } from "./pages.ts";
 import { SCHEMA } from "./schema.ts";
 import { type Claim, type Upload, Uploads } from "./uploads.ts";
 
-const COPY_KEYS_MAX = 500;
-const COPY_BYTES_MAX = 1024 ** 3;
 /** Bytes of one part message: what a consumer carries well within its life. */
 const PART_MESSAGE_BYTES = 512 * 1024 ** 2;
-
-export interface ListedPage {
-  after: string | null;
-  upTo: string | null;
-  isLast: boolean;
-  skipped: { objects: number; bytes: number };
-  /** Objects found equal that the manifest does not know yet. */
-  found: Row[];
-  small: CopyItem[];
-  large: CopyItem[];
-  failures: (KeyFailure & { size: number })[];
-}
-
-export interface BatchOutcome {
-  copied: Row[];
-  failures: KeyFailure[];
-  /** Objects whose failure may pass; tried again in a batch of their own. */
-  again: { item: CopyItem; failure: Failure }[];
-}
 
 /**
  * One migration: the lock on its pages, batches, uploads and parts, and the clock that finds what went silent.
@@ -60,18 +37,17 @@ export interface BatchOutcome {
 export class Migration extends DurableObject<Env> {
   readonly #ledger: Ledger;
   readonly #uploads: Uploads;
-  readonly #outbox: Outbox;
+  readonly #pages: Pages;
+  readonly #dispatch: Dispatch;
 
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env);
     const sql = ctx.storage.sql;
+    const queues = { migration: env.MIGRATION_QUEUE, manifest: env.MANIFEST_QUEUE };
     this.#ledger = new Ledger(sql);
     this.#uploads = new Uploads(sql);
-    this.#outbox = new Outbox(
-      sql,
-      { migration: env.MIGRATION_QUEUE, manifest: env.MANIFEST_QUEUE },
-      Number(env.SILENCE_SECONDS),
-    );
+    this.#dispatch = new Dispatch(new Outbox(sql, queues, env.SILENCE_SECONDS), this.#ledger);
+    this.#pages = new Pages(sql, this.#ledger, this.#uploads, this.#dispatch);
     void ctx.blockConcurrencyWhile(async () => {
       for (const statement of SCHEMA) sql.exec(statement);
     });
@@ -82,7 +58,7 @@ export class Migration extends DurableObject<Env> {
     await this.#commit((now) => {
       if (this.#ledger.run !== null) return;
       this.#ledger.create(spec, now);
-      this.#send<ListMessage>({ v: 1, migration: spec.id, type: "list", after: null }, now);
+      this.#dispatch.send<ListMessage>({ v: 1, migration: spec.id, type: "list", after: null }, now);
     });
     return this.status();
   }
@@ -94,7 +70,7 @@ export class Migration extends DurableObject<Env> {
 
   /** What a consumer works with, or null when the work of this message is settled or the run is over. */
   async begin(seq: number): Promise<MigrationSpec | null> {
-    return this.#ledger.isRunning && this.#outbox.isOpen(seq) ? this.#ledger.spec : null;
+    return this.#ledger.isRunning && this.#dispatch.outbox.isOpen(seq) ? this.#ledger.spec : null;
   }
 
   /** Where the dataset is in R2; also after the run. */
@@ -103,77 +79,20 @@ export class Migration extends DurableObject<Env> {
   }
 
   async recordPage(seq: number, page: ListedPage, operations: Partial<Operations>): Promise<void> {
-    await this.#settle(seq, operations, (now, spec) => {
-      const { objects, bytes } = page.skipped;
-      const failedBytes = page.failures.reduce((sum, { size }) => sum + size, 0);
-      this.ctx.storage.sql.exec(
-        "INSERT INTO page VALUES (?, ?, ?, ?, ?, ?, ?)",
-        page.after ?? "",
-        page.upTo,
-        page.isLast ? 1 : 0,
-        objects,
-        bytes,
-        page.failures.length,
-        failedBytes,
-      );
-      this.#ledger.addFailures(page.failures);
-      this.#publish(page.found, spec, now);
-      this.#addBatches(page.small, page.after ?? "", 0, spec, now);
-      this.#uploads.plan(page.large);
-      for (const item of page.large) {
-        this.#send<UploadMessage>({ v: 1, migration: spec.id, type: "upload", generation: 1, item }, now);
-      }
-      if (page.isLast) this.#ledger.setState("copying", now);
-      else {
-        // Held back while enough is in flight: the outbox, which holds the keys in flight, stays small.
-        const dueAt = this.#inFlight() >= BATCHES_IN_FLIGHT_MAX ? null : now;
-        this.#send<ListMessage>({ v: 1, migration: spec.id, type: "list", after: page.upTo }, dueAt);
-      }
-    });
+    await this.#settle(seq, operations, (now, spec) => this.#pages.record(page, spec, now));
   }
 
-  /** The listing cannot go on: the run has failed. */
+  /** The listing cannot go on: the run has failed, and what is open in R2 is aborted. */
   async failRun(seq: number, problem: Failure, operations: Partial<Operations>): Promise<void> {
-    await this.#settle(seq, operations, (now, spec) => this.#fail(problem, spec, now));
+    await this.#settle(seq, operations, (now, spec) => {
+      this.#ledger.setState("failed", now, problem);
+      this.#dispatch.outbox.clear("migration");
+      for (const { key, uploadId } of this.#uploads.open) this.#abort(spec, key, uploadId, now);
+    });
   }
 
   async settleBatch(seq: number, batch: number, outcome: BatchOutcome, operations: Partial<Operations>): Promise<void> {
-    await this.#settle(seq, operations, (now, spec) => {
-      const row = this.ctx.storage.sql
-        .exec<{ after: string; tries: number; settled: number }>(
-          "SELECT after, tries, settled FROM batch WHERE id = ?",
-          batch,
-        )
-        .one();
-      if (row.settled === 1) return;
-      const givenUp = row.tries + 1 >= TRIES_MAX ? outcome.again : [];
-      const again = givenUp.length > 0 ? [] : outcome.again.map(({ item }) => item);
-      const failures = [
-        ...outcome.failures,
-        ...givenUp.map(({ item, failure: last }) => ({ key: item.key, failure: last })),
-      ];
-      const proofs: Partial<Record<Proof, number>> = {};
-      for (const { proof } of outcome.copied) if (proof !== null) proofs[proof] = (proofs[proof] ?? 0) + 1;
-      this.ctx.storage.sql.exec(
-        `UPDATE batch SET settled = 1, objects = objects - ?, bytes = bytes - ?, copied_objects = ?, copied_bytes = ?,
-           failed_objects = ?, proofs = ? WHERE id = ?`,
-        again.length,
-        total(again),
-        outcome.copied.length,
-        total(outcome.copied),
-        failures.length,
-        JSON.stringify(proofs),
-        batch,
-      );
-      this.#ledger.addFailures(failures);
-      this.#publish(outcome.copied, spec, now);
-      const wait = Math.max(
-        planSeconds(row.tries + 1),
-        ...outcome.again.map(({ failure: last }) => last.retryAfterSeconds ?? 0),
-      );
-      this.#addBatches(again, row.after, row.tries + 1, spec, now + wait * 1000);
-      if (this.#inFlight() < BATCHES_IN_FLIGHT_MAX) this.#outbox.release(now);
-    });
+    await this.#settle(seq, operations, (now, spec) => this.#pages.settle(batch, outcome, spec, now));
   }
 
   /** Records an upload that a consumer has created. False: another was first, and this one is to be aborted. */
@@ -184,15 +103,15 @@ export class Migration extends DurableObject<Env> {
     operations: Partial<Operations>,
   ): Promise<boolean> {
     let accepted = false;
-    const key = opened.item.key;
+    const { key } = opened.item;
     await this.#settle(seq, operations, (now, spec) => {
-      accepted = this.#uploads.open(key, generation, opened);
+      accepted = this.#uploads.start(key, generation, opened);
       if (!accepted) return;
       const { partBytes, parts } = opened.plan;
       const perMessage = Math.max(1, Math.floor(PART_MESSAGE_BYTES / partBytes));
       for (let first = 1; first <= parts; first += perMessage) {
         const last = Math.min(first + perMessage - 1, parts);
-        this.#send<PartMessage>({ v: 1, migration: spec.id, type: "part", key, generation, first, last }, now);
+        this.#dispatch.send<PartMessage>({ v: 1, migration: spec.id, type: "part", key, generation, first, last }, now);
       }
     });
     return accepted;
@@ -200,13 +119,13 @@ export class Migration extends DurableObject<Env> {
 
   /** The upload and the parts of the message that its consumer may send now. */
   async claimParts(message: PartMessage): Promise<{ upload: Upload; claims: Claim[] } | null> {
-    const upload = this.#uploads.find(message.key, message.generation);
-    if (upload === null || upload.state !== "open") return null;
+    const { key, generation, first, last } = message;
+    const upload = this.#uploads.find(key, generation);
+    if (upload?.state !== "open") return null;
     const now = Date.now();
-    const until = now + Number(this.env.SILENCE_SECONDS) * 1000;
-    const claims = this.ctx.storage.transactionSync(() =>
-      this.#uploads.claim(message.key, message.first, message.last, now, until),
-    );
+    // Over before the message is sent again, and not before its consumer is dead.
+    const until = now + this.env.SILENCE_SECONDS * 750;
+    const claims = this.ctx.storage.transactionSync(() => this.#uploads.claim(key, first, last, now, until));
     return { upload, claims };
   }
 
@@ -218,14 +137,14 @@ export class Migration extends DurableObject<Env> {
   ): Promise<void> {
     await this.#commit((now) => {
       this.#ledger.addOperations(operations, now);
-      const { key, generation, first, last, seq } = message;
+      const { key, generation, first, last, seq, migration } = message;
       const upload = this.#uploads.find(key, generation);
       if (upload?.state !== "open") return;
       this.#uploads.settlePart(key, claim, part.etag, part.md5);
-      if (this.#uploads.settledIn(key, first, last) === last - first + 1) this.#close(seq, now);
+      if (this.#uploads.settledIn(key, first, last) === last - first + 1) this.#dispatch.close(seq, now);
       if (this.#uploads.settledIn(key, 1, upload.plan.parts) < upload.plan.parts) return;
       this.#uploads.setFinishing(key);
-      this.#send<FinishMessage>({ v: 1, migration: message.migration, type: "finish", key, generation }, now);
+      this.#dispatch.send<FinishMessage>({ v: 1, migration, type: "finish", key, generation }, now);
     });
   }
 
@@ -243,8 +162,7 @@ export class Migration extends DurableObject<Env> {
       if (upload?.state !== "open") return;
       this.#uploads.release(key, claims);
       const tries = this.#uploads.countTry(key);
-      const wait = Math.max(planSeconds(tries), problem.retryAfterSeconds ?? 0);
-      if (tries < TRIES_MAX) this.#outbox.postpone(seq, now + wait * 1000);
+      if (tries < TRIES_MAX) this.#dispatch.outbox.postpone(seq, now + waitMs(tries, problem));
       else this.#failUpload(upload, problem, now);
     });
   }
@@ -260,7 +178,7 @@ export class Migration extends DurableObject<Env> {
     await this.#settle(message.seq, operations, (now, spec) => {
       if (this.#uploads.find(message.key, message.generation)?.state !== "finishing") return;
       this.#uploads.end(message.key, "copied", row.proof);
-      this.#publish([row], spec, now);
+      this.#dispatch.publish([row], spec, now);
     });
   }
 
@@ -279,26 +197,23 @@ export class Migration extends DurableObject<Env> {
       const key = message.type === "upload" ? message.item.key : message.key;
       const upload = this.#uploads.find(key, message.generation);
       if (upload === null || upload.state === "copied" || upload.state === "failed") return;
-      if (restart === null || upload.tries + 1 >= TRIES_MAX) {
+      const tries = upload.tries + 1;
+      if (restart === null || tries >= TRIES_MAX) {
         this.#failUpload(upload, problem, now);
         return;
       }
+      const { item } = restart;
       this.#abandon(upload, now);
-      this.#uploads.restart(key, restart.item);
-      const wait = Math.max(planSeconds(upload.tries + 1), problem.retryAfterSeconds ?? 0);
+      this.#uploads.restart(key, item);
       const generation = upload.generation + 1;
-      const spec = this.#ledger.spec;
-      if (spec === null) return;
-      this.#send<UploadMessage>(
-        { v: 1, migration: spec.id, type: "upload", generation, item: restart.item },
-        now + wait * 1000,
-      );
+      const again = { v: 1 as const, migration: message.migration, type: "upload" as const, generation, item };
+      this.#dispatch.send<UploadMessage>(again, now + waitMs(tries, problem));
     });
   }
 
   /** Takes a message off whose work is done and recorded elsewhere: rows in the manifest, an abandoned upload. */
-  async settleMessage(seq: number, operations: Partial<Operations> = {}): Promise<void> {
-    await this.#settle(seq, operations, () => undefined);
+  async settleMessage(seq: number): Promise<void> {
+    await this.#settle(seq, {}, () => undefined);
   }
 
   /** What the queue gave up after its last retry becomes failures, with the keys named. */
@@ -307,8 +222,10 @@ export class Migration extends DurableObject<Env> {
     switch (message.type) {
       case "list":
         return this.failRun(message.seq, problem, {});
-      case "copy":
-        return this.settleBatch(message.seq, message.batch, deadBatch(message, problem), {});
+      case "copy": {
+        const failures = message.items.map(({ key }) => ({ key, failure: problem }));
+        return this.settleBatch(message.seq, message.batch, { copied: [], again: [], failures }, {});
+      }
       case "upload":
       case "part":
       case "finish":
@@ -333,10 +250,10 @@ export class Migration extends DurableObject<Env> {
   }
 
   override async alarm(): Promise<void> {
-    // First the next alarm, then the work, and nothing escapes: see the design's rule for alarms.
+    // First the next alarm, then the work, and nothing escapes: an alarm that keeps throwing is gone for good.
     await this.ctx.storage.setAlarm(Date.now() + 60_000);
     try {
-      await this.#outbox.flush(Date.now());
+      await this.#dispatch.outbox.flush(Date.now());
       await this.#tell();
     } catch (error) {
       console.error(JSON.stringify({ message: "migration alarm failed", error: String(error) }));
@@ -351,11 +268,11 @@ export class Migration extends DurableObject<Env> {
     record: (now: number, spec: MigrationSpec) => void,
   ): Promise<void> {
     await this.#commit((now) => {
-      const spec = this.#ledger.spec;
+      const { spec } = this.#ledger;
       if (spec === null) return;
       this.#ledger.addOperations(operations, now);
-      if (!this.#outbox.isOpen(seq)) return;
-      this.#close(seq, now);
+      if (!this.#dispatch.outbox.isOpen(seq)) return;
+      this.#dispatch.close(seq, now);
       if (this.#ledger.isRunning) record(now, spec);
     });
   }
@@ -365,57 +282,11 @@ export class Migration extends DurableObject<Env> {
     const now = Date.now();
     this.ctx.storage.transactionSync(() => {
       record(now);
-      if (this.#ledger.run?.state === "copying" && this.#outbox.isEmpty) this.#ledger.setState("done", now);
+      if (this.#ledger.run?.state === "copying" && this.#dispatch.outbox.isEmpty) this.#ledger.setState("done", now);
     });
-    await this.#outbox.flush(now);
+    await this.#dispatch.outbox.flush(now);
     await this.#tell();
     await this.#arm();
-  }
-
-  #close(seq: number, now: number): void {
-    const sends = this.#outbox.settle(seq);
-    // A message costs a write, a read and a delete, each time it is sent.
-    if (sends !== null) this.#ledger.addOperations({ queue: 3 * sends }, now);
-  }
-
-  #send<T extends MigrationMessage>(message: Unsent<T>, dueAt: number | null): void {
-    this.#outbox.add<T>("migration", message, dueAt);
-  }
-
-  #addBatches(items: readonly CopyItem[], after: string, tries: number, spec: MigrationSpec, dueAt: number): void {
-    let from = after;
-    for (const some of pack(items, { items: COPY_KEYS_MAX, weight: COPY_BYTES_MAX }, ({ size }) => size)) {
-      const upTo = some.at(-1)?.key ?? from;
-      const { id } = this.ctx.storage.sql
-        .exec<{ id: number }>(
-          "INSERT INTO batch (after, up_to, tries, objects, bytes) VALUES (?, ?, ?, ?, ?) RETURNING id",
-          from,
-          upTo,
-          tries,
-          some.length,
-          total(some),
-        )
-        .one();
-      this.#send<CopyMessage>({ v: 1, migration: spec.id, type: "copy", batch: id, tries, items: some }, dueAt);
-      from = upTo;
-    }
-  }
-
-  #publish(rows: readonly Row[], spec: MigrationSpec, now: number): void {
-    for (const some of pack(rows, { items: 1000, weight: Number.POSITIVE_INFINITY }, () => 0)) {
-      this.#outbox.add<ManifestMessage>(
-        "manifest",
-        {
-          v: 1,
-          type: "rows",
-          dataset: spec.dataset,
-          datasetId: spec.datasetId,
-          sender: { kind: "migration", id: spec.id },
-          rows: some,
-        },
-        now,
-      );
-    }
   }
 
   #failUpload(upload: Upload, problem: Failure, now: number): void {
@@ -426,41 +297,21 @@ export class Migration extends DurableObject<Env> {
 
   /** Takes the upload's messages off, and has R2's side of it aborted. */
   #abandon(upload: Upload, now: number): void {
-    const spec = this.#ledger.spec;
+    const { spec } = this.#ledger;
     if (spec === null) return;
-    const rows = this.ctx.storage.sql.exec<{ seq: number }>(
-      `SELECT seq FROM outbox WHERE queue = 'migration' AND body ->> 'type' IN ('upload', 'part', 'finish')
-         AND coalesce(body ->> 'key', body ->> '$.item.key') = ? AND body ->> 'generation' = ?`,
-      upload.item.key,
-      upload.generation,
-    );
-    for (const { seq } of rows.toArray()) this.#close(seq, now);
-    if (upload.uploadId === "") return;
     const { key } = upload.item;
-    this.#send<AbortMessage>({ v: 1, migration: spec.id, type: "abort", key, uploadId: upload.uploadId }, now);
+    for (const seq of this.#uploads.messagesOf(key, upload.generation)) this.#dispatch.close(seq, now);
+    if (upload.uploadId !== "") this.#abort(spec, key, upload.uploadId, now);
   }
 
-  #fail(problem: Failure, spec: MigrationSpec, now: number): void {
-    this.#ledger.setState("failed", now, problem);
-    this.#outbox.clear("migration");
-    const open = this.ctx.storage.sql.exec<{ key: string; upload_id: string }>(
-      "SELECT key, upload_id FROM upload WHERE state IN ('open', 'finishing') AND upload_id IS NOT NULL",
-    );
-    for (const { key, upload_id: uploadId } of open.toArray()) {
-      this.#send<AbortMessage>({ v: 1, migration: spec.id, type: "abort", key, uploadId }, now);
-    }
-  }
-
-  #inFlight(): number {
-    return this.ctx.storage.sql.exec<{ n: number }>("SELECT count(*) AS n FROM outbox WHERE due_at IS NOT NULL").one()
-      .n;
+  #abort(spec: MigrationSpec, key: string, uploadId: string, now: number): void {
+    this.#dispatch.send<AbortMessage>({ v: 1, migration: spec.id, type: "abort", key, uploadId }, now);
   }
 
   /** Tells the Dataset and the Directory, once, that the run has ended. A failure is tried again by the alarm. */
   async #tell(): Promise<void> {
-    const run = this.#ledger.run;
-    if (run === null || run.told === 1 || run.finished_at === null) return;
-    const spec = JSON.parse(run.spec) as MigrationSpec;
+    const { run, spec } = this.#ledger;
+    if (run === null || spec === null || run.told === 1 || run.finished_at === null) return;
     try {
       await datasetOf(this.env, spec.dataset).endMigration(spec.datasetId, spec.id);
       await directoryOf(this.env).setState("migration", spec.id, run.state);
@@ -472,9 +323,9 @@ export class Migration extends DurableObject<Env> {
 
   /** Sets the alarm for the next due message; keeps an earlier one. */
   async #arm(): Promise<void> {
-    const run = this.#ledger.run;
-    const untold = run !== null && run.finished_at !== null && run.told === 0 ? Date.now() + 5000 : null;
-    const dueAt = earliest(this.#outbox.nextDueAt, untold);
+    const { run } = this.#ledger;
+    const isUntold = run !== null && run.finished_at !== null && run.told === 0;
+    const dueAt = earliest(this.#dispatch.outbox.nextDueAt, isUntold ? Date.now() + 5000 : null);
     const set = await this.ctx.storage.getAlarm();
     if (dueAt === null) {
       if (set !== null) await this.ctx.storage.deleteAlarm();
@@ -482,11 +333,8 @@ export class Migration extends DurableObject<Env> {
   }
 }
 
-function deadBatch(message: CopyMessage, problem: Failure): BatchOutcome {
-  return { copied: [], again: [], failures: message.items.map(({ key }) => ({ key, failure: problem })) };
-}
-
-const total = (items: readonly { size: number }[]): number => items.reduce((sum, { size }) => sum + size, 0);
+const waitMs = (tries: number, problem: Failure): number =>
+  Math.max(planSeconds(tries), problem.retryAfterSeconds ?? 0) * 1000;
 
 function earliest(a: number | null, b: number | null): number | null {
   if (a === null || b === null) return a ?? b;

@@ -71,7 +71,7 @@ export class Uploads {
   }
 
   /** Of two racing uploads the first recorded wins: false for the other. The item may have changed since the listing. */
-  open(key: string, generation: number, opened: { uploadId: string; plan: PartPlan; item: CopyItem }): boolean {
+  start(key: string, generation: number, opened: { uploadId: string; plan: PartPlan; item: CopyItem }): boolean {
     const { uploadId, plan, item } = opened;
     const cursor = this.#sql.exec(
       `UPDATE upload SET state = 'open', upload_id = ?, part_bytes = ?, parts = ?, item = ?, bytes = ?
@@ -184,6 +184,29 @@ export class Uploads {
       key,
     );
     this.#sql.exec("DELETE FROM part WHERE key = ?", key);
+  }
+
+  /** Uploads that R2 holds open. */
+  get open(): { key: string; uploadId: string }[] {
+    return this.#sql
+      .exec<{ key: string; uploadId: string }>(
+        `SELECT key, upload_id AS uploadId FROM upload
+           WHERE state IN ('open', 'finishing') AND upload_id IS NOT NULL`,
+      )
+      .toArray();
+  }
+
+  /** The outbox rows of one upload's messages. */
+  messagesOf(key: string, generation: number): number[] {
+    return this.#sql
+      .exec<{ seq: number }>(
+        `SELECT seq FROM outbox WHERE queue = 'migration' AND body ->> 'type' IN ('upload', 'part', 'finish')
+           AND coalesce(body ->> '$.key', body ->> '$.item.key') = ? AND body ->> '$.generation' = ?`,
+        key,
+        generation,
+      )
+      .toArray()
+      .map(({ seq }) => seq);
   }
 
   /** Counts a failed attempt that keeps the upload; returns how many there were. */

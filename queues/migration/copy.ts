@@ -1,4 +1,4 @@
-import type { BatchOutcome } from "../../durable-objects/migration/migration.ts";
+import type { BatchOutcome } from "../../durable-objects/migration/pages.ts";
 import { type Failure, failure, isTransient } from "../../workers/core/failure.ts";
 import { CONNECTIONS_MAX, CONSUMER_MAX_SECONDS, PUT_MAX_BYTES } from "../../workers/core/limits.ts";
 import type { Proof, Row } from "../../workers/core/manifest/row.ts";

@@ -7,6 +7,9 @@ import type { SourceServer } from "./servers.ts";
 
 const MiB = 1024 * 1024;
 const PART_BYTES = 5 * MiB;
+/** The customary check value of a CRC. */
+const CHECK_INPUT = "123456789";
+const CHECK_CRC64NVME = "rosUhgp5mIg=";
 
 /** Keys that a careless client loses; each is put under `keys/`. */
 const NASTY_KEYS = [
@@ -27,6 +30,7 @@ const NASTY_KEYS = [
   "nfc-é",
   "nfd-e\u0301",
   "control-\u0001\u001f",
+  "tab-\t",
   "cr-lf-\r\n-tab-\t",
   "percent-%2F-%00",
   "n".repeat(255),
@@ -92,8 +96,13 @@ async function probeObjects(server: SourceServer): Promise<void> {
   await show("GET unsigned", undefined, url("plain"));
   await show("PUT with checksum crc64nvme", client, url("checksummed"), {
     method: "PUT",
-    headers: { "x-amz-checksum-algorithm": "CRC64NVME", "x-amz-checksum-crc64nvme": "rosUhgp5mIg=" }, // of "123456789"
-    body: "123456789",
+    headers: { "x-amz-sdk-checksum-algorithm": "CRC64NVME", "x-amz-checksum-crc64nvme": CHECK_CRC64NVME },
+    body: CHECK_INPUT,
+  });
+  await show("PUT with another checksum", client, url("wrong-checksum"), {
+    method: "PUT",
+    headers: { "x-amz-sdk-checksum-algorithm": "CRC64NVME", "x-amz-checksum-crc64nvme": CHECK_CRC64NVME },
+    body: "987654321",
   });
   await show("HEAD of it, checksum mode", client, url("checksummed"), {
     method: "HEAD",
@@ -118,6 +127,27 @@ async function probeMultipart(server: SourceServer): Promise<void> {
     await show(`GET ?partNumber=${part}`, client, url(`multipart?partNumber=${part}`));
   }
   await show("HEAD ?partNumber=1, checksum mode", client, url("multipart?partNumber=1"), {
+    method: "HEAD",
+    headers: { "x-amz-checksum-mode": "ENABLED" },
+  });
+  await show("HEAD multipart, checksum mode", client, url("multipart"), {
+    method: "HEAD",
+    headers: { "x-amz-checksum-mode": "ENABLED" },
+  });
+  for (const [name, ifMatch] of [
+    ["the object's", etag],
+    ["the part's", md5(body.subarray(0, PART_BYTES))],
+  ] as const) {
+    await show(`HEAD ?partNumber=1 with If-Match of ${name} ETag`, client, url("multipart?partNumber=1"), {
+      method: "HEAD",
+      headers: { "if-match": `"${ifMatch}"` },
+    });
+  }
+  await putMultipart(client, url("multipart-crc"), body, PART_BYTES, {
+    "x-amz-checksum-algorithm": "CRC64NVME",
+    "x-amz-checksum-type": "FULL_OBJECT",
+  }).catch((error: unknown) => print("multipart with CRC64NVME", String(error)));
+  await show("HEAD multipart with CRC64NVME, checksum mode", client, url("multipart-crc"), {
     method: "HEAD",
     headers: { "x-amz-checksum-mode": "ENABLED" },
   });
@@ -193,6 +223,7 @@ async function probeRefusals(server: SourceServer): Promise<void> {
   await show("GET missing bucket's listing", client, `${server.endpoint}/no-such-bucket?list-type=2`);
   await show("HEAD missing bucket", client, `${server.endpoint}/no-such-bucket`, { method: "HEAD" });
   await show("HEAD bucket", client, `${server.endpoint}/${server.bucket}`, { method: "HEAD" });
+  await show("GET service root", client, `${server.endpoint}/`);
   await show("GET ?location", client, `${server.endpoint}/${server.bucket}?location=`);
 }
 

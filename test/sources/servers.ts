@@ -2,9 +2,13 @@
  * Two S3 servers by other people, as sources for the tests and the demo. Neither is AWS: what they answer differently
  * is printed by `node test/sources/servers.ts` (Node 24), which asks both the same questions.
  *
- * - versitygw: the strict one. Checks signatures, region and bucket; knows partNumber and CRC64NVME. Its objects are
- *   files, so a key cannot also be another key's folder, and `//` and dot segments are refused or folded.
- * - moto: the wide one. Checks no signature at all, takes every key, forgets everything at its end.
+ * - versitygw: the strict one. Checks signatures, region and bucket, knows partNumber, has CRC64NVME of everything.
+ *   Its objects are files: a key cannot also be another key's folder, a name between slashes has at most 255 bytes,
+ *   `//` and dot segments are folded into another key in silence, storage classes become STANDARD. Its listings ignore
+ *   encoding-type=url, and lose control characters.
+ * - moto: the wide one. Takes nearly every key, keeps storage classes, encodes its listings. Checks neither signature
+ *   nor region nor the checksums it is sent. `HEAD ?partNumber=` answers 200 with the part's own ETag; `GET
+ *   ?partNumber=` is the whole object.
  */
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
@@ -15,6 +19,8 @@ import { installOnce, PENSTOCK_FOLDER, run } from "./install.ts";
 
 const VERSITYGW_VERSION = "v1.8.0";
 const MOTO_REQUIREMENT = "moto[server]==5.2.5";
+/** Without these two moto computes CRC32 and calls it CRC64NVME or CRC32C. */
+const MOTO_CHECKSUMS = ["awscrt==0.38.0", "crc32c==2.9.post0"];
 
 /** Not us-east-1, so that a region that is assumed rather than configured is found out. */
 const VERSITYGW_REGION = "eu-west-3";
@@ -107,7 +113,7 @@ function installMoto(): Promise<string> {
   const folder = join(PENSTOCK_FOLDER, "venv-moto");
   const python = join(folder, "bin", "python");
   return installOnce({
-    what: MOTO_REQUIREMENT,
+    what: [MOTO_REQUIREMENT, ...MOTO_CHECKSUMS].join(" "),
     program: join(folder, "bin", "moto_server"),
     install: async () => {
       await run(
@@ -115,9 +121,13 @@ function installMoto(): Promise<string> {
         ["-m", "venv", "--clear", folder],
         `${MOTO_REQUIREMENT} needs Python, and there is no "python3" on the PATH. Install Python 3.10 or newer with venv.`,
       );
-      // --no-compile: it would compile 10,000 files, of which a run imports few and compiles those itself.
-      const pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile", MOTO_REQUIREMENT];
-      await run(python, pip, `There is no ${python}, though the venv was made`);
+      // --no-compile: it would compile every file, of which a run imports few, and Python compiles those by itself.
+      const pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"];
+      await run(
+        python,
+        [...pip, MOTO_REQUIREMENT, ...MOTO_CHECKSUMS],
+        `There is no ${python}, though the venv was made`,
+      );
     },
   });
 }

@@ -34,7 +34,7 @@ export function createR2Store(bucket: R2Bucket): ObjectStore {
     },
 
     async get(key, options = {}) {
-      return attempt(async () => {
+      const got = await attempt(async () => {
         const object = await bucket.get(key, {
           ...(options.range === undefined ? {} : { range: r2Range(options.range) }),
           ...(options.ifMatch === undefined ? {} : { onlyIf: { etagMatches: options.ifMatch } }),
@@ -44,6 +44,10 @@ export function createR2Store(bucket: R2Bucket): ObjectStore {
         const { offset, length } = servedRange(object, options.range);
         return ok({ ...infoOf(object), offset, length, body: object.body });
       });
+      if (got.ok || got.failure.code !== "store-unavailable" || options.range === undefined) return got;
+      // The simulator breaks on the first bytes of an empty object (miniflare 5.20261102), where R2 answers 10039.
+      const head = await attempt(async () => ok(await bucket.head(key)));
+      return head.ok && head.value?.size === 0 ? fail(failure("range-not-satisfiable")) : got;
     },
 
     async put(key, body, options) {

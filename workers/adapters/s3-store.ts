@@ -64,7 +64,11 @@ export function createS3Store(source: SourceConfig, credentials: Credentials): O
       ];
       const search = query.map(([name, value]) => `${name}=${encodeURIComponent(value ?? "")}`).join("&");
       const answer = await request("GET", `?${search}`, IDENTITY, ANSWER_SECONDS);
-      if (!answer.ok) return answer;
+      if (!answer.ok) {
+        // What is not found where a bucket is listed is the bucket.
+        const { code, detail } = answer.failure;
+        return code === "object-not-found" ? fail(failure("source-no-bucket", detail)) : answer;
+      }
       const body = await readText(answer.value);
       if (!body.ok) return body;
       const page = parseListing(body.value);
@@ -135,7 +139,7 @@ function parseInfo(key: string, response: Response): Result<ObjectInfo> {
   // SSE-KMS and SSE-C ETags look like an MD5 and are none (Amazon S3 User Guide, "Checking object integrity").
   const encrypted =
     headers.has("x-amz-server-side-encryption-customer-algorithm") ||
-    /^aws:kms/.test(headers.get("x-amz-server-side-encryption") ?? "");
+    headers.get("x-amz-server-side-encryption")?.startsWith("aws:kms") === true;
   return ok({
     key,
     size: total?.size ?? length,
@@ -233,6 +237,7 @@ const BAD_CREDENTIALS = new Set([
   "ExpiredToken",
   "RequestTimeTooSkewed",
   "AuthFailure",
+  "XAdminUserNotFound", // versitygw's word for an unknown access key, with status 404
 ]);
 const UNAVAILABLE = new Set([500, 502, 503, 504]);
 

@@ -3,11 +3,13 @@ import { failure } from "../core/failure.ts";
 import { fail, ok, type Result } from "../core/result.ts";
 import type { ListedObject } from "../ports/object-store.ts";
 
-// Values stay text and untrimmed: a key may be " 007 ".
+// Values stay text and untrimmed: a key may be " 007 ". `htmlEntities` is what decodes numeric references: versitygw
+// writes a quote as &#34; and a carriage return as &#xD;.
 const parser = new XMLParser({
   ignoreAttributes: true,
   parseTagValue: false,
   trimValues: false,
+  htmlEntities: true,
   isArray: (name) => name === "Contents",
 });
 

@@ -57,6 +57,9 @@ export const PRESIGN_MAX_SECONDS = 604_800;
 /** A whole object up to this size is held in memory while it is put into the cache. */
 export const CACHE_OBJECT_MAX_BYTES = 8 * MiB;
 
+/** A range of an object up to this size is answered from the whole object, which is then in the cache for the next. */
+export const CACHE_RANGED_OBJECT_MAX_BYTES = 1 * MiB;
+
 /** Failures that are kept as rows in a migration; beyond these only their number is known. */
 export const FAILURE_ROWS_MAX = 10_000;
 /** Times an object is tried again in a fresh batch after transient failures. */

@@ -3,7 +3,7 @@ import type { ObjectCache } from "../../adapters/object-cache.ts";
 import { type Failure, failure } from "../../core/failure.ts";
 import { evaluateConditions, type Preconditions, rangeApplies } from "../../core/http/conditional.ts";
 import { type ByteRange, parseRange, resolveRange } from "../../core/http/range.ts";
-import { CACHE_OBJECT_MAX_BYTES } from "../../core/limits.ts";
+import { CACHE_OBJECT_MAX_BYTES, CACHE_RANGED_OBJECT_MAX_BYTES } from "../../core/limits.ts";
 import { ORIGIN } from "../../core/migration/origin.ts";
 import { fail, ok, type Result } from "../../core/result.ts";
 import type { HttpMetadata, ObjectInfo, ObjectReader } from "../../ports/object-store.ts";
@@ -82,12 +82,15 @@ async function readKnown(
   const cacheable = object.size <= CACHE_OBJECT_MAX_BYTES;
   const cached = cacheable ? await deps.cache.match(deps.bucket, key, object.etag) : null;
   if (cached !== null) return answer(cached.subarray(offset, offset + length), "hit");
-  const range: ByteRange | null = status === 206 ? { kind: "bounded", start: offset, end: offset + length - 1 } : null;
-  const got = await deps.store.get(key, { ifMatch: object.etag, ...(range === null ? {} : { range }) });
-  if (!got.ok) return fail(changed(got.failure));
-  if (range !== null || !cacheable) return answer(got.value.body, "bypass");
-  const bytes = await keep(deps, key, object, got.value.body);
-  return bytes.ok ? answer(bytes.value, "miss") : bytes;
+  if (object.size > (status === 206 ? CACHE_RANGED_OBJECT_MAX_BYTES : CACHE_OBJECT_MAX_BYTES)) {
+    const range: ByteRange = { kind: "bounded", start: offset, end: offset + length - 1 };
+    const part = await deps.store.get(key, { ifMatch: object.etag, ...(status === 206 ? { range } : {}) });
+    return part.ok ? answer(part.value.body, "bypass") : fail(changed(part.failure));
+  }
+  const whole = await deps.store.get(key, { ifMatch: object.etag });
+  if (!whole.ok) return fail(changed(whole.failure));
+  const bytes = await keep(deps, key, object, whole.value.body);
+  return bytes.ok ? answer(bytes.value.subarray(offset, offset + length), "miss") : bytes;
 }
 
 async function readUnknown(deps: ReadDeps, key: string, request: ReadRequest): Promise<Result<Reading>> {
