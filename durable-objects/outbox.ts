@@ -44,6 +44,11 @@ export class Outbox {
     return this.#sql.exec("SELECT 1 FROM outbox WHERE seq = ?", seq).toArray().length > 0;
   }
 
+  /** How often the message was sent; null when it is settled. */
+  sendsOf(seq: number): number | null {
+    return this.#sql.exec<{ sends: number }>("SELECT sends FROM outbox WHERE seq = ?", seq).toArray()[0]?.sends ?? null;
+  }
+
   /** Takes the message off; returns how often it was sent, or null when it was settled before. */
   settle(seq: number): number | null {
     const row = this.#sql.exec<{ sends: number }>("DELETE FROM outbox WHERE seq = ? RETURNING sends", seq).toArray()[0];

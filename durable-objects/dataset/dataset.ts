@@ -3,6 +3,7 @@ import { type Failure, failure } from "../../workers/core/failure.ts";
 import { MANIFEST_MAX_BYTES } from "../../workers/core/limits.ts";
 import type { DatasetConfig } from "../../workers/core/manifest/dataset.ts";
 import { PROOFS, type Proof, type Row } from "../../workers/core/manifest/row.ts";
+import { pack } from "../../workers/core/migration/pack.ts";
 import type { Remembered } from "../../workers/core/migration/join.ts";
 import { fail, ok, type Result } from "../../workers/core/result.ts";
 
@@ -23,8 +24,13 @@ export interface ManifestSummary {
 
 const SCHEMA = [
   `CREATE TABLE IF NOT EXISTS config (id INTEGER PRIMARY KEY CHECK (id = 1), config TEXT NOT NULL)`,
-  // seq counts the changes of this dataset; migration is the running one.
-  `CREATE TABLE IF NOT EXISTS head (id INTEGER PRIMARY KEY CHECK (id = 1), seq INTEGER NOT NULL, migration TEXT)`,
+  // seq counts the changes of this dataset; migration is the running one, and since when.
+  `CREATE TABLE IF NOT EXISTS head (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    seq INTEGER NOT NULL,
+    migration TEXT,
+    migration_since INTEGER
+  )`,
   `INSERT OR IGNORE INTO head (id, seq) VALUES (1, 0)`,
   `CREATE TABLE IF NOT EXISTS object (
     key TEXT PRIMARY KEY,
@@ -87,15 +93,24 @@ export class Dataset extends DurableObject<Env> {
   }
 
   /** Takes the dataset for a migration; one at a time. */
-  async beginMigration(id: string): Promise<Result<DatasetConfig>> {
-    const config = this.#config;
-    if (config === null) return fail(unknown(this.ctx.id.name));
+  async beginMigration(datasetId: string, id: string, now: number): Promise<Result<null>> {
+    if (this.#config?.id !== datasetId) return fail(unknown(this.ctx.id.name));
     const running = this.#head.migration;
     if (running !== null && running !== id) {
       return fail(failure("migration-running", `Migration ${running} is running; wait for it to end.`));
     }
-    this.#sql.exec("UPDATE head SET migration = ?", id);
-    return ok(config);
+    this.#sql.exec("UPDATE head SET migration = ?, migration_since = ?", id, now);
+    return ok(null);
+  }
+
+  async heldMigration(): Promise<{ id: string; since: number } | null> {
+    return (
+      this.#sql
+        .exec<{ id: string; since: number }>(
+          "SELECT migration AS id, migration_since AS since FROM head WHERE migration IS NOT NULL",
+        )
+        .toArray()[0] ?? null
+    );
   }
 
   async endMigration(datasetId: string, id: string): Promise<void> {
@@ -142,13 +157,16 @@ export class Dataset extends DurableObject<Env> {
 
   /** Rows by key, for the planning of a page and the signing of URLs; keys without a row are absent. */
   async remember(keys: string[]): Promise<(Remembered & { key: string; size: number })[]> {
-    return this.#sql
-      .exec<Record<string, SqlStorageValue> & Remembered & { key: string; size: number }>(
-        `SELECT object.key, object.size, object.etag, object.source_etag AS sourceEtag
-           FROM json_each(?) AS asked JOIN object ON object.key = asked.value`,
-        JSON.stringify(keys),
-      )
-      .toArray();
+    // A bound value is at most 2 MB: ten thousand long keys are more.
+    return pack(keys, { items: keys.length, weight: Number.POSITIVE_INFINITY }, () => 0).flatMap((some) =>
+      this.#sql
+        .exec<Record<string, SqlStorageValue> & Remembered & { key: string; size: number }>(
+          `SELECT object.key, object.size, object.etag, object.source_etag AS sourceEtag
+             FROM json_each(?) AS asked JOIN object ON object.key = asked.value`,
+          JSON.stringify(some),
+        )
+        .toArray(),
+    );
   }
 
   /** One page of the live manifest, ascending by the keys' UTF-8 bytes (SQLite's BINARY collation). */

@@ -4,6 +4,7 @@ import { type Failure, failure } from "../../workers/core/failure.ts";
 import type { JobSpec } from "../../workers/core/jobs/job.ts";
 import type { Row } from "../../workers/core/manifest/row.ts";
 import type { ManifestMessage } from "../../workers/core/migration/message.ts";
+import { OUTPUTS_MAX } from "../../workers/core/limits.ts";
 import { pack } from "../../workers/core/migration/pack.ts";
 import { fail, ok, type Result } from "../../workers/core/result.ts";
 import { Outbox } from "../outbox.ts";
@@ -29,7 +30,7 @@ const SCHEMA = [
     spec TEXT NOT NULL,
     state TEXT NOT NULL,
     ended_at INTEGER,
-    told INTEGER NOT NULL DEFAULT 0        -- 1 once the Directory knows that the job ended
+    told INTEGER NOT NULL DEFAULT 0        -- 1 once the Directory lists the job, 2 once it knows that it ended
   )`,
   `CREATE TABLE IF NOT EXISTS node (name TEXT PRIMARY KEY, last_heartbeat_at INTEGER NOT NULL) WITHOUT ROWID`,
   // What PUT URLs were issued for; etag once finish has found it in the bucket.
@@ -58,6 +59,7 @@ export class GpuJob extends DurableObject<Env> {
 
   async create(spec: JobSpec): Promise<Result<JobStatus>> {
     this.#sql.exec("INSERT OR IGNORE INTO job (id, spec, state) VALUES (1, ?, 'pending')", JSON.stringify(spec));
+    await this.#tell();
     await this.#arm();
     return this.status();
   }
@@ -97,12 +99,22 @@ export class GpuJob extends DurableObject<Env> {
   async announce(outputs: Output[]): Promise<Result<null>> {
     const refused = this.#refuseEnded();
     if (refused !== null) return fail(refused);
-    this.#sql.exec(
-      `INSERT INTO output (key, size, content_type)
-         SELECT value ->> 'key', value ->> 'size', value ->> 'contentType' FROM json_each(?) WHERE true
-         ON CONFLICT (key) DO UPDATE SET size = excluded.size, content_type = excluded.content_type`,
-      JSON.stringify(outputs),
-    );
+    const known = this.#sql.exec<{ key: string }>("SELECT key FROM output").toArray();
+    const keys = new Set([...known, ...outputs].map(({ key }) => key));
+    if (keys.size > OUTPUTS_MAX) {
+      return fail(failure("invalid-body", `A job may have ${OUTPUTS_MAX} outputs.`, { field: "objects" }));
+    }
+    this.ctx.storage.transactionSync(() => {
+      for (const { key, size, contentType } of outputs) {
+        this.#sql.exec(
+          `INSERT INTO output (key, size, content_type) VALUES (?, ?, ?)
+             ON CONFLICT (key) DO UPDATE SET size = excluded.size, content_type = excluded.content_type`,
+          key,
+          size,
+          contentType,
+        );
+      }
+    });
     return ok(null);
   }
 
@@ -211,21 +223,29 @@ export class GpuJob extends DurableObject<Env> {
     return row === undefined ? null : { ...row, spec: JSON.parse(row.spec) as JobSpec };
   }
 
+  /** Tells the Directory that there is this job, and that it has ended, each once; the alarm tries again. */
   async #tell(): Promise<void> {
     const job = this.#job;
-    if (job === null || job.told === 1 || !isEnded(job.state)) return;
+    if (job === null) return;
+    const { id, name, datasetName: dataset } = job.spec;
     try {
-      await directoryOf(this.env).setState("job", job.spec.id, job.state);
-      this.#sql.exec("UPDATE job SET told = 1");
+      if (job.told === 0) {
+        await directoryOf(this.env).add("job", id, { name, dataset });
+        this.#sql.exec("UPDATE job SET told = 1");
+      }
+      if (isEnded(job.state) && job.told < 2) {
+        await directoryOf(this.env).setState("job", id, job.state);
+        this.#sql.exec("UPDATE job SET told = 2");
+      }
     } catch (error) {
-      console.error(JSON.stringify({ message: "job end not told", job: job.spec.id, error: String(error) }));
+      console.error(JSON.stringify({ message: "job not told", job: id, error: String(error) }));
     }
   }
 
   async #arm(): Promise<void> {
     const job = this.#job;
     if (job === null) return;
-    const untold = isEnded(job.state) && job.told === 0 ? Date.now() + 5000 : null;
+    const untold = job.told < (isEnded(job.state) ? 2 : 1) ? Date.now() + 5000 : null;
     const due = [nextTickAt(job.state, this.#times(job.spec)), this.#outbox.nextDueAt, untold].filter(
       (at) => at !== null,
     );

@@ -73,8 +73,8 @@ export class Ledger {
     );
   }
 
-  setTold(): void {
-    this.#sql.exec("UPDATE run SET told = 1 WHERE id = 1");
+  setTold(told: 1 | 2): void {
+    this.#sql.exec("UPDATE run SET told = ? WHERE id = 1", told);
   }
 
   addOperations(operations: Partial<Operations>, now: number): void {
@@ -95,7 +95,7 @@ export class Ledger {
     const rows = failures.slice(0, Math.max(0, room)).map(({ key, failure }) => ({
       key,
       code: failure.code,
-      detail: failure.detail.slice(0, 1000),
+      detail: failure.detail.slice(0, 500),
     }));
     if (rows.length === 0) return;
     this.#sql.exec(

@@ -26,6 +26,9 @@ import { type Claim, type Upload, Uploads } from "./uploads.ts";
 /** Bytes of one part message: what a consumer carries well within its life. */
 const PART_MESSAGE_BYTES = 512 * 1024 ** 2;
 
+/** With delays of 2, 8, 32 and then 120 seconds: some quarter of an hour in which a source may come back. */
+const LIST_SENDS_MAX = 10;
+
 /**
  * One migration: the lock on its pages, batches, uploads and parts, and the clock that finds what went silent.
  *
@@ -80,6 +83,17 @@ export class Migration extends DurableObject<Env> {
 
   async recordPage(seq: number, page: ListedPage, operations: Partial<Operations>): Promise<void> {
     await this.#settle(seq, operations, (now, spec) => this.#pages.record(page, spec, now));
+  }
+
+  /** A listing that may go better later is sent again, with growing delays; after too many tries the run has failed. */
+  async postponeList(seq: number, problem: Failure, operations: Partial<Operations>): Promise<void> {
+    const sends = this.#dispatch.outbox.sendsOf(seq);
+    if (sends === null) return;
+    if (sends >= LIST_SENDS_MAX) return this.failRun(seq, problem, operations);
+    await this.#commit((now) => {
+      this.#ledger.addOperations(operations, now);
+      this.#dispatch.outbox.postpone(seq, now + waitMs(sends, problem));
+    });
   }
 
   /** The listing cannot go on: the run has failed, and what is open in R2 is aborted. */
@@ -308,23 +322,32 @@ export class Migration extends DurableObject<Env> {
     this.#dispatch.send<AbortMessage>({ v: 1, migration: spec.id, type: "abort", key, uploadId }, now);
   }
 
-  /** Tells the Dataset and the Directory, once, that the run has ended. A failure is tried again by the alarm. */
+  /**
+   * Tells the Directory that there is this run, and it and the Dataset that the run has ended, each once. What fails
+   * is tried again by the alarm: no other place knows of a run that was started and not listed.
+   */
   async #tell(): Promise<void> {
     const { run, spec } = this.#ledger;
-    if (run === null || spec === null || run.told === 1 || run.finished_at === null) return;
+    if (run === null || spec === null) return;
     try {
-      await datasetOf(this.env, spec.dataset).endMigration(spec.datasetId, spec.id);
-      await directoryOf(this.env).setState("migration", spec.id, run.state);
-      this.#ledger.setTold();
+      if (run.told === 0) {
+        await directoryOf(this.env).add("migration", spec.id, { dataset: spec.dataset });
+        this.#ledger.setTold(1);
+      }
+      if (run.finished_at !== null && run.told < 2) {
+        await datasetOf(this.env, spec.dataset).endMigration(spec.datasetId, spec.id);
+        await directoryOf(this.env).setState("migration", spec.id, run.state);
+        this.#ledger.setTold(2);
+      }
     } catch (error) {
-      console.error(JSON.stringify({ message: "migration end not told", migration: spec.id, error: String(error) }));
+      console.error(JSON.stringify({ message: "run not told", migration: spec.id, error: String(error) }));
     }
   }
 
   /** Sets the alarm for the next due message; keeps an earlier one. */
   async #arm(): Promise<void> {
     const { run } = this.#ledger;
-    const isUntold = run !== null && run.finished_at !== null && run.told === 0;
+    const isUntold = run !== null && run.told < (run.finished_at === null ? 1 : 2);
     const dueAt = earliest(this.#dispatch.outbox.nextDueAt, isUntold ? Date.now() + 5000 : null);
     const set = await this.ctx.storage.getAlarm();
     if (dueAt === null) {

@@ -13,7 +13,7 @@ export const SCHEMA = [
     updated_at INTEGER NOT NULL,
     finished_at INTEGER,
     problem TEXT,
-    told INTEGER NOT NULL DEFAULT 0,      -- 1 once the Dataset and the Directory know that the run ended
+    told INTEGER NOT NULL DEFAULT 0,      -- 1 once the Directory lists the run, 2 once its end is known elsewhere
     class_a INTEGER NOT NULL DEFAULT 0,
     class_b INTEGER NOT NULL DEFAULT 0,
     queue INTEGER NOT NULL DEFAULT 0,

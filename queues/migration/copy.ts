@@ -1,4 +1,5 @@
 import type { BatchOutcome } from "../../durable-objects/migration/pages.ts";
+import { exactStream } from "../../workers/adapters/exact-stream.ts";
 import { type Failure, failure, isTransient } from "../../workers/core/failure.ts";
 import { CONNECTIONS_MAX, CONSUMER_MAX_SECONDS, PUT_MAX_BYTES } from "../../workers/core/limits.ts";
 import type { Proof, Row } from "../../workers/core/manifest/row.ts";
@@ -91,16 +92,12 @@ async function putWhole(item: CopyItem, from: ObjectBody, run: Run): Promise<Res
     const bytes = await readAll(from);
     return bytes.ok ? run.store.put(key, bytes.value, options) : bytes;
   }
-  // A stream of known length; it errors when the source sends more or fewer bytes, and then R2 writes nothing.
-  const { readable, writable } = new FixedLengthStream(item.size);
-  let broken: Failure | null = null;
-  const piped = from.body.pipeTo(writable).catch((error: unknown) => {
-    broken = truncated(error);
-  });
+  const { readable, broken } = exactStream(from.body, item.size, false);
   const put = await run.store.put(key, readable, options);
-  if (!put.ok) await readable.cancel().catch(() => undefined);
-  await piped;
-  return put.ok || broken === null || put.failure.code === "precondition-failed" ? put : fail(broken);
+  if (put.ok) return put;
+  await readable.cancel().catch(() => undefined);
+  const reason = await broken;
+  return reason === null ? put : fail(truncated(reason));
 }
 
 async function readAll(from: ObjectBody): Promise<Result<Uint8Array>> {
@@ -109,9 +106,8 @@ async function readAll(from: ObjectBody): Promise<Result<Uint8Array>> {
     if (bytes.length === from.length) return ok(bytes);
     return fail(failure("source-truncated", `The source announced ${from.length} bytes and sent ${bytes.length}.`));
   } catch (error) {
-    return fail(truncated(error));
+    return fail(truncated(error instanceof Error ? error.message : String(error)));
   }
 }
 
-const truncated = (error: unknown): Failure =>
-  failure("source-truncated", `The body broke off: ${error instanceof Error ? error.message : String(error)}`);
+const truncated = (reason: string): Failure => failure("source-truncated", `The body broke off: ${reason}.`);

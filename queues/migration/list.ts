@@ -1,4 +1,4 @@
-import { isTransient } from "../../workers/core/failure.ts";
+import { type Failure, isTransient } from "../../workers/core/failure.ts";
 import { compareUtf8 } from "../../workers/core/migration/utf8-order.ts";
 import { joinPage, type Listed, storeKey } from "../../workers/core/migration/join.ts";
 import type { ListMessage } from "../../workers/core/migration/message.ts";
@@ -13,10 +13,10 @@ export async function listPage(message: ListMessage, run: Run): Promise<Settleme
   const { spec } = run;
   const after = message.after === null ? null : sourceKeyOf(run, message.after);
   const page = await run.source.list({ prefix: spec.source.prefix, after });
-  if (!page.ok) return giveUp(message, run, page.failure.code, page);
+  if (!page.ok) return giveUp(message, run, page.failure);
   const listed = page.value.objects.map((object) => ({ ...object, key: object.key.slice(spec.source.prefix.length) }));
   const there = await destinationOf(run, listed, message.after);
-  if (!there.ok) return giveUp(message, run, there.failure.code, there);
+  if (!there.ok) return giveUp(message, run, there.failure);
   const rows = await run.dataset.remember(listed.map(({ key }) => storeKey(key)));
   const plan = joinPage(named(listed), there.value, new Map(rows.map((row) => [row.key, row])), {
     multipartThresholdBytes: spec.multipartThresholdBytes,
@@ -24,7 +24,6 @@ export async function listPage(message: ListMessage, run: Run): Promise<Settleme
   });
   const sizes = new Map(listed.map(({ key, size }) => [key, size]));
   const skipped = { objects: plan.same.length, bytes: plan.same.reduce((sum, { item }) => sum + item.size, 0) };
-  // The marker of the prefix itself has no key of its own in the dataset; it is listed and skipped.
   const found = plan.same
     .filter(({ known }) => !known)
     .map(({ item }): Row => foundRow(item, there.value.get(storeKey(item.key)), spec.id));
@@ -45,6 +44,7 @@ export async function listPage(message: ListMessage, run: Run): Promise<Settleme
   return ACK;
 }
 
+/** The marker of the source's prefix itself has no key in the dataset. */
 const named = (listed: readonly Listed[]): Listed[] => listed.filter(({ key }) => key !== "");
 
 /**
@@ -103,18 +103,10 @@ function foundRow(item: Listed, there: Destination | undefined, writer: string):
   };
 }
 
-/** A listing that may go better later is delivered again; any other ends the run, since it cannot be complete. */
-async function giveUp(
-  message: ListMessage,
-  run: Run,
-  code: Parameters<typeof isTransient>[0],
-  failed: Extract<Result<never>, { ok: false }>,
-): Promise<Settlement> {
-  if (isTransient(code)) {
-    const { retryAfterSeconds } = failed.failure;
-    console.warn(JSON.stringify({ message: "listing failed", migration: run.spec.id, code }));
-    return { kind: "retry", ...(retryAfterSeconds === undefined ? {} : { delaySeconds: retryAfterSeconds }) };
-  }
-  await run.migration.failRun(message.seq, failed.failure, run.tally);
+/** A listing that may go better later is postponed; any other ends the run, since it cannot be complete. */
+async function giveUp(message: ListMessage, run: Run, problem: Failure): Promise<Settlement> {
+  console.warn(JSON.stringify({ message: "listing failed", migration: run.spec.id, code: problem.code }));
+  if (isTransient(problem.code)) await run.migration.postponeList(message.seq, problem, run.tally);
+  else await run.migration.failRun(message.seq, problem, run.tally);
   return ACK;
 }

@@ -1,6 +1,7 @@
 import type { Claim, Upload } from "../../durable-objects/migration/uploads.ts";
 import { bucketOf } from "../../workers/adapters/config.ts";
-import { md5Of, md5Stream } from "../../workers/adapters/digest.ts";
+import { md5Of } from "../../workers/adapters/digest.ts";
+import { exactStream } from "../../workers/adapters/exact-stream.ts";
 import { migrationOf } from "../../workers/adapters/objects.ts";
 import { createR2Store } from "../../workers/adapters/r2-store.ts";
 import { type Failure, failure, isTransient } from "../../workers/core/failure.ts";
@@ -106,9 +107,10 @@ async function sendPart(upload: Upload, claim: Claim, run: Run): Promise<Result<
     await body.cancel();
     return fail(failure("source-changed"));
   }
-  const { readable, md5, broken } = md5Stream(body, length);
+  const { readable, md5, broken } = exactStream(body, length, true);
   const sent = await run.store.uploadPart(storeKeyOf(run, item.key), uploadId, claim.number, readable, length);
   if (!sent.ok) {
+    // The body may have broken first; else whoever still sends is told to stop.
     await readable.cancel().catch(() => undefined);
     const reason = await broken;
     return reason === null ? sent : fail(failure("source-truncated", `The part broke off: ${reason}`));

@@ -30,6 +30,11 @@ export function createS3Store(source: SourceConfig, credentials: Credentials): O
     headers: Record<string, string>,
     seconds: number,
   ): Promise<Result<Response>> {
+    // The path's one segment: `new URL()` would take it for a step, and the bucket, or all buckets, be asked instead.
+    const step = /^\/(\.\.?)(\?|$)/.exec(path)?.[1];
+    if (step !== undefined) {
+      return fail(failure("unaddressable-key", `No URL leads to the key "${step}"; rename the object.`));
+    }
     try {
       const signed = await client.sign(`${base}${path}`, { method, headers });
       const response = await fetch(signed, {

@@ -1,20 +1,23 @@
 import { failure } from "../core/failure.ts";
-import type { MigrationSpec, MigrationStatus } from "../core/migration/status.ts";
+import type { MigrationStatus } from "../core/migration/status.ts";
 import { fail, type Result } from "../core/result.ts";
-import type { Config } from "./config.ts";
-import { credentialsOf } from "./config.ts";
+import { type Config, credentialsOf } from "./config.ts";
 import { newId } from "./ids.ts";
-import { datasetOf, directoryOf, migrationOf } from "./objects.ts";
+import { datasetOf, migrationOf } from "./objects.ts";
+
+/** Milliseconds after which a lock whose migration never came to be, or has ended, is taken away. */
+const STALE_LOCK_MS = 60_000;
 
 /**
  * Starts a migration of a dataset from its source: for the API and for the cron. One runs at a time: the Dataset
- * object is the lock, taken before anything is written and given back if the start fails.
+ * object is the lock. If we are killed between the lock and the start, the lock is stale, and the next start finds
+ * that no migration stands behind it.
  */
 export async function startMigration(env: Env, config: Config, name: string): Promise<Result<MigrationStatus>> {
   const dataset = datasetOf(env, name);
   const present = await dataset.config();
   if (!present.ok) return present;
-  const { source } = present.value;
+  const { source, bucket, prefix, id: datasetId } = present.value;
   if (source === undefined) {
     return fail(failure("dataset-without-source", `Register dataset "${name}" with a source.`, { field: "dataset" }));
   }
@@ -23,12 +26,16 @@ export async function startMigration(env: Env, config: Config, name: string): Pr
   }
   const credentials = credentialsOf(env, source.name);
   if (!credentials.ok) return credentials;
-  const id = newId("mig", Date.now());
-  const taken = await dataset.beginMigration(id);
+  const now = Date.now();
+  const held = await dataset.heldMigration();
+  if (held !== null && now - held.since > STALE_LOCK_MS && (await hasEnded(env, held.id))) {
+    await dataset.endMigration(datasetId, held.id);
+  }
+  const id = newId("mig", now);
+  const taken = await dataset.beginMigration(datasetId, id, now);
   if (!taken.ok) return taken;
-  const { bucket, prefix, id: datasetId } = taken.value;
   const { multipartThresholdBytes, partBytes } = config;
-  const spec: MigrationSpec = {
+  return migrationOf(env, id).start({
     id,
     dataset: name,
     datasetId,
@@ -37,12 +44,10 @@ export async function startMigration(env: Env, config: Config, name: string): Pr
     prefix,
     multipartThresholdBytes,
     partBytes,
-  };
-  try {
-    await directoryOf(env).add("migration", id, { dataset: name });
-    return await migrationOf(env, id).start(spec);
-  } catch (error) {
-    await dataset.endMigration(datasetId, id);
-    throw error;
-  }
+  });
+}
+
+async function hasEnded(env: Env, id: string): Promise<boolean> {
+  const status = await migrationOf(env, id).status();
+  return !status.ok || status.value.finishedAt !== null;
 }

@@ -42,6 +42,8 @@ export const MANIFEST_MAX_BYTES = 8_000_000_000;
 export const BODY_MAX_BYTES = 1 * MiB;
 /** 10,000 keys of 1,024 bytes each, and their JSON. */
 export const URLS_BODY_MAX_BYTES = 16 * MiB;
+/** Outputs of one job: `finish` looks at each, within the 10,000 subrequests of an invocation. */
+export const OUTPUTS_MAX = 5000;
 /** Keys in one `urls` request. */
 export const URLS_MAX_KEYS = 10_000;
 

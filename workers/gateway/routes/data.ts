@@ -10,7 +10,6 @@ import { formatHttpDate } from "../../core/http/date.ts";
 import { type DataTarget, parseDataTarget } from "../../core/http/key-path.ts";
 import { formatContentRange } from "../../core/http/range.ts";
 import { dataHeaders } from "../../core/http/stored-headers.ts";
-import type { DatasetConfig } from "../../core/manifest/dataset.ts";
 import { storeKey } from "../../core/migration/join.ts";
 import { fail, ok, type Result } from "../../core/result.ts";
 import { bearer } from "../auth.ts";
@@ -31,13 +30,10 @@ export async function serve(c: Ctx): Promise<Response> {
     return response;
   }
   const read = await readTarget(c, method);
-  return read.ok ? respond(read.value.reading, read.value.dataset, method, cors) : refuse(c, read.failure, cors);
+  return read.ok ? respond(read.value, method, cors) : refuse(c, read.failure, cors);
 }
 
-async function readTarget(
-  c: Ctx,
-  method: "GET" | "HEAD",
-): Promise<Result<{ reading: Reading; dataset: DatasetConfig }>> {
+async function readTarget(c: Ctx, method: "GET" | "HEAD"): Promise<Result<Reading>> {
   const target = parseDataTarget(c.req.raw.url);
   if (!target.ok) return target;
   const claims = await authorise(c, target.value);
@@ -53,7 +49,7 @@ async function readTarget(
   const binding = bucketOf(c.env, bucket);
   if (binding === null) return fail(failure("unknown-bucket", `The R2 binding "${bucket}" is not there any more.`));
   const header = (name: string) => c.req.header(name) ?? null;
-  const reading = await readObject(
+  return readObject(
     {
       store: createR2Store(binding),
       bucket,
@@ -74,7 +70,6 @@ async function readTarget(
       ifUnmodifiedSince: header("if-unmodified-since"),
     },
   );
-  return reading.ok ? ok({ reading: reading.value, dataset: dataset.value }) : reading;
 }
 
 /** The capability of a request, if it covers the key: from the path, the header or the query. */
@@ -101,9 +96,10 @@ const OTHER_DATASET = failure("out-of-scope", "The capability is for another dat
   field: "dataset",
 });
 
-function respond(reading: Reading, dataset: DatasetConfig, method: string, cors: Header[]): Response {
+function respond(reading: Reading, method: string, cors: Header[]): Response {
   const { object } = reading;
-  const cacheControl = `private, max-age=${dataset.liveTtlSeconds}`;
+  // A client that keeps it must ask again: what this isolate remembers may be `liveTtlSeconds` old already.
+  const cacheControl = "private, no-cache";
   const headers = new Headers([
     ...cors,
     ...dataHeaders(object.http, { cacheControl }),

@@ -59,7 +59,6 @@ export async function create(c: Ctx): Promise<Response> {
   };
   const read = await signedRoot(c, dataset.value, scopeOf(spec), id, body.value.ttlSeconds);
   if ("failure" in read) return refuse(c, read.failure);
-  await directoryOf(c.env).add("job", id, { name: spec.name, dataset: datasetName });
   const created = await jobOf(c.env, id).create(spec);
   if (!created.ok) return refuse(c, created.failure);
   const seconds = Math.floor(now / 1000);
