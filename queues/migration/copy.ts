@@ -1,7 +1,7 @@
 import type { BatchOutcome } from "../../durable-objects/migration/pages.ts";
 import { exactStream } from "../../workers/adapters/exact-stream.ts";
 import { type Failure, failure, isTransient } from "../../workers/core/failure.ts";
-import { CONNECTIONS_MAX, CONSUMER_MAX_SECONDS, PUT_MAX_BYTES } from "../../workers/core/limits.ts";
+import { CONNECTIONS_MAX, CONSUMER_MAX_SECONDS } from "../../workers/core/limits.ts";
 import type { Proof, Row } from "../../workers/core/manifest/row.ts";
 import type { CopyItem, CopyMessage } from "../../workers/core/migration/message.ts";
 import { fail, ok, type Result } from "../../workers/core/result.ts";
@@ -10,6 +10,7 @@ import { ACK, type Settlement } from "../settle.ts";
 import { forEachLimited } from "../../workers/adapters/for-each-limited.ts";
 import {
   conflictOf,
+  isOfAnotherKey,
   isOurs,
   listAgain,
   metadataOf,
@@ -22,8 +23,11 @@ import {
 
 /** Objects up to this size are held in memory, so that a body that breaks off is told from a put that fails. */
 const BUFFERED_MAX_BYTES = 1024 * 1024;
-/** A batch settles what it has done by two thirds of its consumer's life; the rest is tried again. */
-const BATCH_SECONDS = (CONSUMER_MAX_SECONDS * 2) / 3 / 4;
+/**
+ * A consumer takes up to four messages, one after another (`max_batch_size` in wrangler.toml): each settles what it
+ * has done after a sixth of the consumer's life, and the rest is tried again.
+ */
+const BATCH_SECONDS = CONSUMER_MAX_SECONDS / 6;
 
 /** Copies the objects of one batch and settles it once, with every outcome. */
 export async function copyBatch(message: CopyMessage, run: Run): Promise<Settlement> {
@@ -65,7 +69,11 @@ async function store(item: CopyItem, body: ObjectBody, run: Run): Promise<Result
     await body.body.cancel();
     return fail(failure("source-bad-answer", `The source lists ${item.size} bytes and announced ${body.length}.`));
   }
-  if (item.size > PUT_MAX_BYTES) return fail(failure("object-too-large"));
+  const taken = item.was === null ? null : await takenKey(item, run);
+  if (taken !== null) {
+    await body.body.cancel();
+    return fail(taken);
+  }
   const put = await putWhole(item, body, run);
   const proof: Proof = body.md5 === null ? "size" : "md5";
   if (put.ok) return ok(rowOf(run, item.key, put.value, proof));
@@ -77,7 +85,14 @@ async function store(item: CopyItem, body: ObjectBody, run: Run): Promise<Result
     return fail(gone ? failure("destination-changed", "The object was deleted in R2 meanwhile.") : there.failure);
   }
   const same = isOurs(run, item, there.value) && there.value.size === item.size;
-  return same ? ok(rowOf(run, item.key, there.value, proof)) : fail(conflictOf(run, item, there.value));
+  return same ? ok(rowOf(run, item.key, there.value, proof)) : fail(conflictOf(item, there.value));
+}
+
+/** Looks at what is about to be overwritten: it may be the copy of another source key. */
+async function takenKey(item: CopyItem, run: Run): Promise<Failure | null> {
+  const there = await run.store.head(storeKeyOf(run, item.key));
+  if (!there.ok) return there.failure.code === "object-not-found" ? null : there.failure;
+  return isOfAnotherKey(item, there.value) ? conflictOf(item, there.value) : null;
 }
 
 async function putWhole(item: CopyItem, from: ObjectBody, run: Run): Promise<Result<ObjectInfo>> {

@@ -68,21 +68,21 @@ export function metadataOf(run: Run, item: CopyItem, from: ObjectInfo): Metadata
 }
 
 /** Whether this migration wrote what is at the key, from this source object. */
-export function isOurs(run: Run, item: CopyItem, there: ObjectInfo): boolean {
-  return there.custom[ORIGIN.migration] === run.spec.id && isOf(item, there);
-}
+export const isOurs = (run: Run, item: CopyItem, there: ObjectInfo): boolean =>
+  there.custom[ORIGIN.migration] === run.spec.id && !isOfAnotherKey(item, there);
 
-function isOf(item: CopyItem, there: ObjectInfo): boolean {
+/** Whether what is at the key was copied from another source key, which is the same only in Unicode NFC. */
+export function isOfAnotherKey(item: CopyItem, there: ObjectInfo): boolean {
+  if (there.custom[ORIGIN.migration] === undefined) return false;
   const key = there.custom[ORIGIN.key];
-  return key === undefined ? storeKey(item.key) === item.key : key === encodeURIComponent(item.key);
+  return key === undefined ? storeKey(item.key) !== item.key : key !== encodeURIComponent(item.key);
 }
 
-/** Why the key could not be written although it was free to write when it was listed. */
-export function conflictOf(run: Run, item: CopyItem, there: ObjectInfo): Failure {
-  return there.custom[ORIGIN.migration] === run.spec.id && !isOf(item, there)
+/** Why the key may not be written: it is another source key's, or somebody has changed it since it was listed. */
+export const conflictOf = (item: CopyItem, there: ObjectInfo): Failure =>
+  isOfAnotherKey(item, there)
     ? failure("key-conflict", "Another source key that is the same in Unicode NFC was copied to it.")
     : failure("destination-changed");
-}
 
 /** The manifest row of a copy. */
 export function rowOf(run: Run, key: string, stored: ObjectInfo, proof: Proof): Row {

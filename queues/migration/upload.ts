@@ -20,6 +20,7 @@ import type { ObjectInfo } from "../../workers/ports/object-store.ts";
 import { ACK, type Settlement, settlementOf } from "../settle.ts";
 import {
   conflictOf,
+  isOfAnotherKey,
   isOurs,
   listAgain,
   metadataOf,
@@ -134,9 +135,9 @@ export async function finishUpload(message: FinishMessage, run: Run): Promise<Se
   if (there !== null && there.etag !== item.was && isOurs(run, item, there)) {
     return prove(message, run, item, there, parts); // Completed before, and the answer was lost.
   }
-  if ((there?.etag ?? null) !== item.was) {
-    const conflict = there === null ? failure("destination-changed") : conflictOf(run, item, there);
-    return giveUp(message, run, conflict, item);
+  const isTaken = there !== null && isOfAnotherKey(item, there);
+  if ((there?.etag ?? null) !== item.was || isTaken) {
+    return giveUp(message, run, there === null ? failure("destination-changed") : conflictOf(item, there), item);
   }
   const completed = await run.store.completeUpload(key, upload.uploadId, parts);
   if (completed.ok) return prove(message, run, item, completed.value, parts);

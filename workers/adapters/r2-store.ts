@@ -183,7 +183,7 @@ async function attempt<T>(run: () => Promise<Result<T>>): Promise<Result<T>> {
     return await run();
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error);
-    const code = Number(/\((\d{5})\)\s*$/.exec(message)?.[1] ?? Number.NaN);
+    const code = Number(/\((\d{5,6})\)\s*$/.exec(message)?.[1] ?? Number.NaN);
     return fail(R2_ERRORS.get(code) ?? failure("store-unavailable", `R2 answered: ${message}`));
   }
 }
@@ -199,5 +199,6 @@ const R2_ERRORS: ReadonlyMap<number, Failure> = new Map([
   [10037, failure("checksum-mismatch", "R2 computed another MD5 than the source's ETag says.")],
   [10039, failure("range-not-satisfiable")],
   [10048, failure("upload-lost", "The parts are not of one size.")],
+  [100100, failure("object-too-large")],
   [10058, failure("store-throttled", "R2 takes one write a second on one key.", { retryAfterSeconds: 2 })],
 ]);

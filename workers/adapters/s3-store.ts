@@ -217,7 +217,10 @@ function classify(response: Response, body: string): Failure {
     const where = region === null ? "" : ` The bucket is in region "${region}".`;
     return failure("source-wrong-region", `The source redirects or names another region (${said}).${where}`);
   }
-  if (BAD_CREDENTIALS.has(code) || response.status === 401) return failure("source-bad-credentials", said);
+  if (BAD_CREDENTIALS.has(code) || response.status === 401) {
+    // Without the message: some servers echo the signed request in it.
+    return failure("source-bad-credentials", `The source answered ${code === "" ? "401" : code}.`);
+  }
   if (code === "NoSuchBucket") return failure("source-no-bucket", said);
   if (code === "InvalidObjectState") return failure("source-archived", said);
   if (response.status === 404) return failure("object-not-found", said);

@@ -6,7 +6,3 @@ export type Result<T> = { ok: true; value: T } | { ok: false; failure: Failure }
 export const ok = <T>(value: T): Result<T> => ({ ok: true, value });
 
 export const fail = (failure: Failure): { ok: false; failure: Failure } => ({ ok: false, failure });
-
-/** Applies `next` to the value; a failure passes through unchanged. */
-export const map = <T, U>(result: Result<T>, next: (value: T) => U): Result<U> =>
-  result.ok ? ok(next(result.value)) : result;

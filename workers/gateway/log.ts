@@ -1,8 +1,12 @@
+/** What our tokens look like wherever a client has put them: a JWT's header is JSON, and `{"` in base64url is `eyJ`. */
+const TOKEN = /eyJ[\w-]*(?:(?:\.|%2e)[\w-]*)*/gi;
+
 /**
- * A path as it may be logged: a capability in it is left out. Queries are left out whole, since tokens and signatures
- * travel in them.
+ * A path as it may be logged: a capability in it is left out, and so is any token of ours that was put where none
+ * belongs, beside a doubled slash or at another door. Queries are left out whole, since tokens and signatures travel in
+ * them.
  */
 export function loggable(rawUrl: string): string {
   const path = rawUrl.replace(/^[a-z]+:\/\/[^/?#]*/i, "").replace(/[?#].*$/s, "");
-  return path.replace(/^\/t\/[^/]*/, "/t/…");
+  return path.replace(/^\/t\/[^/]*/, "/t/…").replace(TOKEN, "…");
 }

@@ -65,9 +65,6 @@ const STATUS: Record<FailureCode, number> = {
   internal: 500,
 };
 
-/** The status a failure has on the wire. */
-export const statusOf = (code: FailureCode): number => STATUS[code];
-
 /** A failure as RFC 9457 `application/problem+json`. */
 export function problem(failed: Failure, requestId: string): Response {
   const status = STATUS[failed.code];

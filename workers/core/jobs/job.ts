@@ -2,12 +2,13 @@ import * as z from "zod";
 import { overlaps } from "../capability/scope.ts";
 import { type Failure, failure } from "../failure.ts";
 import { CAPABILITY_MAX_SCOPES, PRESIGN_MAX_SECONDS, PUT_MAX_BYTES, URLS_MAX_KEYS } from "../limits.ts";
-import { nameSchema, prefixSchema } from "../manifest/dataset.ts";
+import { keySchema as inputKeySchema, nameSchema, prefixSchema } from "../manifest/dataset.ts";
 
+/** Keys to sign or to finish: each is checked with its whole prefix, by a failure of its own. */
 const keySchema = z.string().min(1);
 
 /** `name`, `name@live` or `name@3`. */
-export const datasetRefSchema = z
+const datasetRefSchema = z
   .string()
   .regex(/^[a-z0-9][a-z0-9-]{0,62}(@(live|[1-9]\d{0,8}))?$/, "must be a dataset's name, or name@version");
 
@@ -18,7 +19,7 @@ export const jobBodySchema = z.strictObject({
   input: z
     .strictObject({
       prefixes: z.array(prefixSchema).max(CAPABILITY_MAX_SCOPES).default([]),
-      keys: z.array(keySchema).max(CAPABILITY_MAX_SCOPES).default([]),
+      keys: z.array(inputKeySchema).max(CAPABILITY_MAX_SCOPES).default([]),
     })
     .refine(({ prefixes, keys }) => prefixes.length + keys.length > 0, "names at least one prefix or key")
     .refine(

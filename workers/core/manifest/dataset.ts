@@ -1,8 +1,9 @@
 import * as z from "zod";
 import { overlaps } from "../capability/scope.ts";
+import { checkKey } from "../http/key-path.ts";
 
 /** Names of datasets: they stand in URLs, and in the names of secrets and objects. */
-export const NAME_PATTERN = /^[a-z0-9][a-z0-9-]{0,62}$/;
+const NAME_PATTERN = /^[a-z0-9][a-z0-9-]{0,62}$/;
 export const nameSchema = z.string().regex(NAME_PATTERN, 'must be 1 to 63 of a-z, 0-9 and "-", and not begin with "-"');
 
 /** A prefix ends in "/", so that "era5" never opens "era5-private". */
@@ -12,6 +13,9 @@ export const prefixSchema = z
   .refine((text) => text === "" || text.endsWith("/"), 'must be empty or end in "/"')
   .refine((text) => text.isWellFormed() && !text.includes("\0"), "must be well-formed text without NUL")
   .refine((text) => text === text.normalize("NFC"), "must be in Unicode NFC, as R2 keeps its keys");
+
+/** A key that R2 can hold. */
+export const keySchema = z.string().refine((key) => checkKey(key).ok, "must be 1 to 1,024 bytes of UTF-8 without NUL");
 
 /** The body of `PUT /v1/datasets/:dataset`. */
 export const datasetBodySchema = z.strictObject({

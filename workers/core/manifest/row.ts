@@ -9,7 +9,7 @@ import * as z from "zod";
  * `size`   nothing better was possible; never called verified.
  */
 export const PROOFS = ["etag", "sha256", "crc64nvme", "md5", "parts", "size"] as const;
-export const proofSchema = z.enum(PROOFS);
+const proofSchema = z.enum(PROOFS);
 export type Proof = (typeof PROOFS)[number];
 
 export const STAGES = ["acquired", "raw", "processed"] as const;

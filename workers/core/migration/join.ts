@@ -52,15 +52,20 @@ export function joinPage(
   for (const { key } of source) owners.set(storeKey(key), (owners.get(storeKey(key)) ?? 0) + 1);
   for (const object of source) {
     const key = storeKey(object.key);
-    const refused = (owners.get(key) ?? 0) > 1 ? failure("key-conflict") : refuse(object, key, options.prefixBytes);
-    if (refused !== null) {
-      plan.failures.push({ key: object.key, failure: refused });
+    if ((owners.get(key) ?? 0) > 1) {
+      plan.failures.push({ key: object.key, failure: failure("key-conflict") });
       continue;
     }
     const there = destination.get(key);
     const row = remembered.get(key);
     if (there !== undefined && isSame(object, there, row)) {
       plan.same.push({ item: object, known: row?.etag === there.etag });
+      continue;
+    }
+    // After that: what is there already may since have been archived at the source.
+    const refused = refuse(object, key, options.prefixBytes);
+    if (refused !== null) {
+      plan.failures.push({ key: object.key, failure: refused });
       continue;
     }
     const { etag, size, lastModified } = object;

@@ -24,10 +24,8 @@ export function pack<T>(items: readonly T[], limits: PackLimits, weigh: (item: T
     const itemBytes = encoder.encode(JSON.stringify(item)).length + 1;
     const itemWeight = weigh(item);
     const full =
-      current.length >= limits.items ||
-      bytes + itemBytes > MESSAGE_MAX_BYTES ||
-      (weight + itemWeight > limits.weight && current.length > 0);
-    if (full) {
+      current.length >= limits.items || bytes + itemBytes > MESSAGE_MAX_BYTES || weight + itemWeight > limits.weight;
+    if (full && current.length > 0) {
       messages.push(current);
       current = [];
       bytes = ENVELOPE_BYTES;

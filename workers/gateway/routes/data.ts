@@ -7,7 +7,7 @@ import { covers } from "../../core/capability/scope.ts";
 import type { CapabilityClaims } from "../../core/capability/token.ts";
 import { type Failure, failure } from "../../core/failure.ts";
 import { formatHttpDate } from "../../core/http/date.ts";
-import { type DataTarget, parseDataTarget } from "../../core/http/key-path.ts";
+import { checkKey, type DataTarget, parseDataTarget } from "../../core/http/key-path.ts";
 import { formatContentRange } from "../../core/http/range.ts";
 import { dataHeaders } from "../../core/http/stored-headers.ts";
 import { storeKey } from "../../core/migration/join.ts";
@@ -48,6 +48,8 @@ async function readTarget(c: Ctx, method: "GET" | "HEAD"): Promise<Result<Readin
   const { bucket, prefix, liveTtlSeconds } = dataset.value;
   const binding = bucketOf(c.env, bucket);
   if (binding === null) return fail(failure("unknown-bucket", `The R2 binding "${bucket}" is not there any more.`));
+  const stored = checkKey(prefix + storeKey(key)); // The dataset's prefix counts towards R2's 1,024 bytes.
+  if (!stored.ok) return stored;
   const header = (name: string) => c.req.header(name) ?? null;
   return readObject(
     {
@@ -59,7 +61,7 @@ async function readTarget(c: Ctx, method: "GET" | "HEAD"): Promise<Result<Readin
       now: Date.now(),
       waitUntil: (work) => c.executionCtx.waitUntil(work),
     },
-    prefix + storeKey(key),
+    stored.value,
     {
       method,
       range: header("range"),

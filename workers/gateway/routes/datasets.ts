@@ -7,7 +7,13 @@ import { nextTick } from "../../adapters/schedule.ts";
 import { capabilityClaims } from "../../core/capability/token.ts";
 import { failure } from "../../core/failure.ts";
 import { CAPABILITY_DEFAULT_SECONDS, CAPABILITY_MAX_SCOPES, PRESIGN_MAX_SECONDS } from "../../core/limits.ts";
-import { datasetBodySchema, type DatasetConfig, nameSchema, prefixSchema } from "../../core/manifest/dataset.ts";
+import {
+  datasetBodySchema,
+  type DatasetConfig,
+  keySchema,
+  nameSchema,
+  prefixSchema,
+} from "../../core/manifest/dataset.ts";
 import { datasetAllowed, tokenOf } from "../auth.ts";
 import { readBody, readQuery } from "../body.ts";
 import { answer, type Ctx, dataOrigin, refuse } from "../context.ts";
@@ -100,7 +106,7 @@ export async function manifest(c: Ctx): Promise<Response> {
 const capabilityBody = z
   .strictObject({
     prefixes: z.array(prefixSchema).default([]),
-    keys: z.array(z.string().min(1)).default([]),
+    keys: z.array(keySchema).default([]),
     expiresSeconds: z.number().int().min(1).max(PRESIGN_MAX_SECONDS).default(CAPABILITY_DEFAULT_SECONDS),
   })
   .refine(({ prefixes, keys }) => prefixes.length + keys.length > 0, 'name at least one prefix ("" is all) or key')
