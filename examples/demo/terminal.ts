@@ -1,6 +1,6 @@
 import type { Migration } from "../../test/harness/client.ts";
 
-const isTerminal = process.stdout.isTTY === true;
+const isTerminal = process.stdout.isTTY;
 
 export const say = (text: string): void => console.log(text);
 export const step = (number: number, text: string): void => console.log(`\n${number}. ${text}`);
