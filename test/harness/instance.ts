@@ -32,6 +32,8 @@ export interface InstanceOptions {
   sources?: Record<string, Source>;
   /** Variables that replace those of wrangler.toml. */
   vars?: Record<string, string>;
+  /** API tokens beside the three: such that are limited to some datasets. */
+  apiTokens?: readonly { token: string; role: string; datasets: string[] }[];
   port?: number;
   /** Show what the Worker prints. */
   verbose?: boolean;
@@ -54,10 +56,16 @@ export async function startInstance(options: InstanceOptions): Promise<Instance>
   const port = options.port ?? (await freePort());
   const url = `http://127.0.0.1:${port}`;
   writeFileSync(join(folder, "wrangler.json"), JSON.stringify(configuration(secrets, url, options), null, 2));
-  writeFileSync(join(folder, ".dev.vars"), devVars(secrets, options.sources ?? {}), { mode: 0o600 });
+  writeFileSync(join(folder, ".dev.vars"), devVars(secrets, options), { mode: 0o600 });
 
   const args = ["dev", "--config", join(folder, "wrangler.json"), "--ip", "127.0.0.1", "--port", String(port)];
-  const quiet = ["--inspector-port", "0", "--show-interactive-dev-session=false", "--persist-to", join(folder, "state")];
+  const quiet = [
+    "--inspector-port",
+    "0",
+    "--show-interactive-dev-session=false",
+    "--persist-to",
+    join(folder, "state"),
+  ];
   const env = { ...process.env, WRANGLER_SEND_METRICS: "false", CI: "true", NO_COLOR: "1" };
   const wrangler = join(ROOT, "node_modules/wrangler/bin/wrangler.js");
   const child = spawn(process.execPath, [wrangler, ...args, ...quiet], { cwd: ROOT, env, detached: true });
@@ -145,10 +153,11 @@ const secretNames = (source: string) => {
 
 const newToken = () => `pst_${randomBytes(24).toString("base64url")}`;
 
-function devVars(secrets: Secrets, sources: Record<string, Source>): string {
-  const tokens = Object.entries(secrets.tokens).map(([role, token]) => ({
+function devVars(secrets: Secrets, { sources = {}, apiTokens = [] }: InstanceOptions): string {
+  const byRole = Object.entries(secrets.tokens).map(([role, token]) => ({ token, role }));
+  const tokens = [...byRole, ...apiTokens].map(({ token, ...rest }) => ({
     sha256: createHash("sha256").update(token).digest("hex"),
-    role,
+    ...rest,
   }));
   const vars: Record<string, string> = {
     MASTER_KEYS: secrets.masterKeys,
