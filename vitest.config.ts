@@ -20,7 +20,18 @@ export default defineConfig({
           cloudflareTest({
             wrangler: { configPath: "./wrangler.toml" },
             miniflare: {
-              bindings: { ...TEST_SECRETS, SILENCE_SECONDS: 3, MULTIPART_THRESHOLD_BYTES: 5_242_880, PART_BYTES: 5_242_880 },
+              bindings: {
+                ...TEST_SECRETS,
+                SILENCE_SECONDS: 3,
+                MULTIPART_THRESHOLD_BYTES: 5_242_880,
+                PART_BYTES: 5_242_880,
+              },
+              // Here the tests are the queues: what is sent goes to one that nobody consumes, and is handed to the
+              // consumers from the outbox. Real queues deliver in the e2e tests.
+              queueProducers: {
+                MIGRATION_QUEUE: { queueName: "undelivered" },
+                MANIFEST_QUEUE: { queueName: "undelivered" },
+              },
             },
           }),
         ],

@@ -102,6 +102,7 @@ export class Migration extends DurableObject<Env> {
       this.#ledger.setState("failed", now, problem);
       this.#dispatch.outbox.clear("migration");
       for (const { key, uploadId } of this.#uploads.open) this.#abort(spec, key, uploadId, now);
+      this.#uploads.dropParts();
     });
   }
 
@@ -153,7 +154,7 @@ export class Migration extends DurableObject<Env> {
       this.#ledger.addOperations(operations, now);
       const { key, generation, first, last, seq, migration } = message;
       const upload = this.#uploads.find(key, generation);
-      if (upload?.state !== "open") return;
+      if (upload?.state !== "open" || !this.#dispatch.outbox.isOpen(seq)) return;
       this.#uploads.settlePart(key, claim, part.etag, part.md5);
       if (this.#uploads.settledIn(key, first, last) === last - first + 1) this.#dispatch.close(seq, now);
       if (this.#uploads.settledIn(key, 1, upload.plan.parts) < upload.plan.parts) return;
@@ -173,7 +174,7 @@ export class Migration extends DurableObject<Env> {
       this.#ledger.addOperations(operations, now);
       const { key, generation, seq } = message;
       const upload = this.#uploads.find(key, generation);
-      if (upload?.state !== "open") return;
+      if (upload?.state !== "open" || !this.#dispatch.outbox.isOpen(seq)) return;
       this.#uploads.release(key, claims);
       const tries = this.#uploads.countTry(key);
       if (tries < TRIES_MAX) this.#dispatch.outbox.postpone(seq, now + waitMs(tries, problem));
@@ -208,6 +209,8 @@ export class Migration extends DurableObject<Env> {
   ): Promise<void> {
     await this.#commit((now) => {
       this.#ledger.addOperations(operations, now);
+      // Work that another delivery has settled, or whose run has failed meanwhile, ends nothing.
+      if (!this.#dispatch.outbox.isOpen(message.seq)) return;
       const key = message.type === "upload" ? message.item.key : message.key;
       const upload = this.#uploads.find(key, message.generation);
       if (upload === null || upload.state === "copied" || upload.state === "failed") return;
@@ -238,7 +241,7 @@ export class Migration extends DurableObject<Env> {
         return this.failRun(message.seq, problem, {});
       case "copy": {
         const failures = message.items.map(({ key }) => ({ key, failure: problem }));
-        return this.settleBatch(message.seq, message.batch, { copied: [], again: [], failures }, {});
+        return this.settleBatch(message.seq, message.batch, { copied: [], grownBytes: 0, again: [], failures }, {});
       }
       case "upload":
       case "part":
@@ -291,11 +294,15 @@ export class Migration extends DurableObject<Env> {
     });
   }
 
-  /** Runs `record` as one transaction, then ends the run if nothing is left, then sends what is due. */
+  /**
+   * Runs `record` as one transaction, in which the listing may go on and the run may end by what was settled; then
+   * sends what is due.
+   */
   async #commit(record: (now: number) => void): Promise<void> {
     const now = Date.now();
     this.ctx.storage.transactionSync(() => {
       record(now);
+      this.#pages.goOn(now);
       if (this.#ledger.run?.state === "copying" && this.#dispatch.outbox.isEmpty) this.#ledger.setState("done", now);
     });
     await this.#dispatch.outbox.flush(now);

@@ -27,6 +27,8 @@ export interface ListedPage {
 
 export interface BatchOutcome {
   copied: Row[];
+  /** Bytes that the copied objects have more than was listed: they changed at the source meanwhile. */
+  grownBytes: number;
   failures: KeyFailure[];
   /** Objects whose failure may pass; tried again in a batch of their own. */
   again: { item: CopyItem; failure: Failure }[];
@@ -89,10 +91,10 @@ export class Pages {
     const givenUp = isOver ? outcome.again.map(({ item, failure }) => ({ key: item.key, failure })) : [];
     const failures = [...outcome.failures, ...givenUp];
     this.#sql.exec(
-      `UPDATE batch SET settled = 1, objects = objects - ?, bytes = bytes - ?, copied_objects = ?, copied_bytes = ?,
+      `UPDATE batch SET settled = 1, objects = objects - ?, bytes = bytes + ?, copied_objects = ?, copied_bytes = ?,
          failed_objects = ?, proofs = ? WHERE id = ?`,
       again.length,
-      total(again),
+      outcome.grownBytes - total(again),
       outcome.copied.length,
       total(outcome.copied),
       failures.length,
@@ -103,6 +105,10 @@ export class Pages {
     this.#dispatch.publish(outcome.copied, spec, now);
     const asked = outcome.again.map(({ failure }) => failure.retryAfterSeconds ?? 0);
     this.#addBatches(again, batch.after, tries, spec, now + Math.max(planSeconds(tries), ...asked) * 1000);
+  }
+
+  /** Lets the listing go on where enough was settled, by whatever kind of message. */
+  goOn(now: number): void {
     if (!this.#isFull()) this.#dispatch.outbox.release(now);
   }
 

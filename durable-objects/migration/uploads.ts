@@ -164,6 +164,11 @@ export class Uploads {
       .toArray();
   }
 
+  /** Parts of uploads that are aborted are no copied bytes. */
+  dropParts(): void {
+    this.#sql.exec("DELETE FROM part");
+  }
+
   setFinishing(key: string): void {
     this.#sql.exec("UPDATE upload SET state = 'finishing' WHERE key = ? AND state = 'open'", key);
   }

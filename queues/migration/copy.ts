@@ -31,15 +31,17 @@ const BATCH_SECONDS = CONSUMER_MAX_SECONDS / 6;
 
 /** Copies the objects of one batch and settles it once, with every outcome. */
 export async function copyBatch(message: CopyMessage, run: Run): Promise<Settlement> {
-  const outcome: BatchOutcome = { copied: [], failures: [], again: [] };
+  const outcome: BatchOutcome = { copied: [], grownBytes: 0, failures: [], again: [] };
   const endsAt = Date.now() + BATCH_SECONDS * 1000;
   await forEachLimited(message.items, CONNECTIONS_MAX, async (item) => {
     const late = Date.now() > endsAt;
     const copied = late
       ? fail(failure("source-unavailable", "The batch ran out of time."))
       : await copyObject(item, run);
-    if (copied.ok) outcome.copied.push(copied.value);
-    else if (isTransient(copied.failure.code)) outcome.again.push({ item, failure: copied.failure });
+    if (copied.ok) {
+      outcome.copied.push(copied.value);
+      outcome.grownBytes += copied.value.size - item.size;
+    } else if (isTransient(copied.failure.code)) outcome.again.push({ item, failure: copied.failure });
     else outcome.failures.push({ key: item.key, failure: copied.failure });
   });
   await run.migration.settleBatch(message.seq, message.batch, outcome, run.tally);

@@ -141,7 +141,8 @@ export async function finishUpload(message: FinishMessage, run: Run): Promise<Se
   }
   const completed = await run.store.completeUpload(key, upload.uploadId, parts);
   if (completed.ok) return prove(message, run, item, completed.value, parts);
-  if (completed.failure.code !== "upload-lost") return settlementOf(completed.failure);
+  const { code } = completed.failure;
+  if (code !== "upload-lost" && isTransient(code)) return settlementOf(completed.failure);
   const after = await run.store.head(key);
   if (after.ok && isOurs(run, item, after.value)) return prove(message, run, item, after.value, parts);
   return giveUp(message, run, completed.failure, item);

@@ -1,15 +1,18 @@
 import type { TestProject } from "vitest/node";
+import { startFaultProxy } from "./fault-proxy.ts";
 import { startLocalSource } from "./local-source.ts";
 
-/** A real S3 endpoint for the tests that run inside workerd; they read where it is by `inject("source")`. */
+/**
+ * A real S3 endpoint for the tests that run inside workerd, and the same behind a proxy that makes faults; they read
+ * where it is by `inject("source")` and `inject("faults")`.
+ */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   const { stop, ...source } = await startLocalSource();
+  const proxy = await startFaultProxy(source);
   project.provide("source", source);
-  return stop;
-}
-
-declare module "vitest" {
-  interface ProvidedContext {
-    source: { endpoint: string; region: string; bucket: string; accessKeyId: string; secretAccessKey: string };
-  }
+  project.provide("faults", proxy.url);
+  return async () => {
+    await proxy.stop();
+    await stop();
+  };
 }

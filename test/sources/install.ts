@@ -59,7 +59,8 @@ async function underLock(file: string, work: () => Promise<void>): Promise<void>
         break;
       } catch (error) {
         if (!/locked/.test(String(error))) throw error;
-        if (Date.now() > deadline) throw new Error(`Another process has held ${file} for too long; end it`);
+        if (Date.now() > deadline)
+          throw new Error(`Another process has held ${file} for too long; end it`, { cause: error });
       }
       await sleep(LOCK_POLL_MS);
     }
