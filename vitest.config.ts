@@ -11,6 +11,8 @@ const TEST_SECRETS = {
 
 export default defineConfig({
   test: {
+    // What the Worker logs is shown for tests that fail.
+    silent: "passed-only",
     projects: [
       // Pure code: no runtime at all.
       { test: { name: "unit", include: ["test/unit/**/*.test.ts"] } },

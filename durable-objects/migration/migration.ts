@@ -82,7 +82,7 @@ export class Migration extends DurableObject<Env> {
   }
 
   async recordPage(seq: number, page: ListedPage, operations: Partial<Operations>): Promise<void> {
-    await this.#settle(seq, operations, (now, spec) => this.#pages.record(page, spec, now));
+    await this.#settle(seq, operations, (now, spec) => this.#pages.record(seq, page, spec, now));
   }
 
   /** A listing that may go better later is sent again, with growing delays; after too many tries the run has failed. */
@@ -214,8 +214,7 @@ export class Migration extends DurableObject<Env> {
       const key = message.type === "upload" ? message.item.key : message.key;
       const upload = this.#uploads.find(key, message.generation);
       if (upload === null || upload.state === "copied" || upload.state === "failed") return;
-      const tries = upload.tries + 1;
-      if (restart === null || tries >= TRIES_MAX) {
+      if (restart === null || upload.generation >= TRIES_MAX) {
         this.#failUpload(upload, problem, now);
         return;
       }
@@ -223,8 +222,9 @@ export class Migration extends DurableObject<Env> {
       this.#abandon(upload, now);
       this.#uploads.restart(key, item);
       const generation = upload.generation + 1;
+      const wait = waitMs(upload.generation, problem);
       const again = { v: 1 as const, migration: message.migration, type: "upload" as const, generation, item };
-      this.#dispatch.send<UploadMessage>(again, now + waitMs(tries, problem));
+      this.#dispatch.send<UploadMessage>(again, now + wait);
     });
   }
 
@@ -241,7 +241,12 @@ export class Migration extends DurableObject<Env> {
         return this.failRun(message.seq, problem, {});
       case "copy": {
         const failures = message.items.map(({ key }) => ({ key, failure: problem }));
-        return this.settleBatch(message.seq, message.batch, { copied: [], grownBytes: 0, again: [], failures }, {});
+        return this.settleBatch(
+          message.seq,
+          message.batch,
+          { copied: [], grownBytes: 0, again: [], late: [], failures },
+          {},
+        );
       }
       case "upload":
       case "part":

@@ -32,6 +32,8 @@ export interface BatchOutcome {
   failures: KeyFailure[];
   /** Objects whose failure may pass; tried again in a batch of their own. */
   again: { item: CopyItem; failure: Failure }[];
+  /** Objects that the consumer had no time for; no try of theirs is burnt. */
+  late: CopyItem[];
 }
 
 /** Listing pages, and the batches that they are cut into. Every method runs inside the caller's transaction. */
@@ -49,9 +51,10 @@ export class Pages {
   }
 
   /** Records a page, hands out what must be copied, and goes on with the listing. */
-  record(page: ListedPage, spec: MigrationSpec, now: number): void {
+  record(seq: number, page: ListedPage, spec: MigrationSpec, now: number): void {
     this.#sql.exec(
-      "INSERT INTO page VALUES (?, ?, ?, ?, ?, ?, ?)",
+      "INSERT INTO page VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+      seq,
       page.after ?? "",
       page.upTo,
       page.isLast ? 1 : 0,
@@ -90,11 +93,12 @@ export class Pages {
     const again = isOver ? [] : outcome.again.map(({ item }) => item);
     const givenUp = isOver ? outcome.again.map(({ item, failure }) => ({ key: item.key, failure })) : [];
     const failures = [...outcome.failures, ...givenUp];
+    const moved = [...again, ...outcome.late];
     this.#sql.exec(
       `UPDATE batch SET settled = 1, objects = objects - ?, bytes = bytes + ?, copied_objects = ?, copied_bytes = ?,
          failed_objects = ?, proofs = ? WHERE id = ?`,
-      again.length,
-      outcome.grownBytes - total(again),
+      moved.length,
+      outcome.grownBytes - total(moved),
       outcome.copied.length,
       total(outcome.copied),
       failures.length,
@@ -105,6 +109,7 @@ export class Pages {
     this.#dispatch.publish(outcome.copied, spec, now);
     const asked = outcome.again.map(({ failure }) => failure.retryAfterSeconds ?? 0);
     this.#addBatches(again, batch.after, tries, spec, now + Math.max(planSeconds(tries), ...asked) * 1000);
+    this.#addBatches(outcome.late, batch.after, batch.tries, spec, now);
   }
 
   /** Lets the listing go on where enough was settled, by whatever kind of message. */

@@ -20,16 +20,18 @@ export const SCHEMA = [
     source_get INTEGER NOT NULL DEFAULT 0,
     source_list INTEGER NOT NULL DEFAULT 0
   )`,
-  // A listing page: the interval (after, up_to] of the source's keys. after is '' for the first.
+  // A listing page: the interval (after, up_to] of the source's keys. after is '' for the first. seq is the list
+  // message's, which no other page can have.
   `CREATE TABLE IF NOT EXISTS page (
-    after TEXT PRIMARY KEY,
+    seq INTEGER PRIMARY KEY,
+    after TEXT NOT NULL,
     up_to TEXT,
     is_last INTEGER NOT NULL,
     skipped_objects INTEGER NOT NULL,
     skipped_bytes INTEGER NOT NULL,
     failed_objects INTEGER NOT NULL,
     failed_bytes INTEGER NOT NULL
-  ) WITHOUT ROWID`,
+  )`,
   // An interval (after, up_to] of one page, copied as one message. Objects that must be tried again move to a batch of
   // their own when it settles, so that the sums stay right.
   `CREATE TABLE IF NOT EXISTS batch (

@@ -118,18 +118,18 @@ export class Uploads {
 
   /** Records a part's ETag; false when another claim holds it, and then this upload of the part may not count. */
   settlePart(key: string, { number, claim }: Claim, etag: string, md5: string): boolean {
-    return (
-      this.#sql
-        .exec(
-          "UPDATE part SET etag = ?, md5 = ? WHERE key = ? AND number = ? AND claim = ? AND etag IS NULL RETURNING number",
-          etag,
-          md5,
-          key,
-          number,
-          claim,
-        )
-        .toArray().length === 1
+    const settled = this.#sql.exec(
+      "UPDATE part SET etag = ?, md5 = ? WHERE key = ? AND number = ? AND claim = ? AND etag IS NULL RETURNING number",
+      etag,
+      md5,
+      key,
+      number,
+      claim,
     );
+    if (settled.toArray().length === 0) return false;
+    // Tries count failures in a row: an object of thousands of parts may well have some.
+    this.#sql.exec("UPDATE upload SET tries = 0 WHERE key = ? AND tries > 0", key);
+    return true;
   }
 
   /** Gives claims back, so that the parts can be claimed again at once. */
@@ -182,7 +182,7 @@ export class Uploads {
   /** Starts the object again as a new generation. */
   restart(key: string, item: CopyItem): void {
     this.#sql.exec(
-      `UPDATE upload SET state = 'planned', generation = generation + 1, tries = tries + 1, upload_id = NULL, item = ?,
+      `UPDATE upload SET state = 'planned', generation = generation + 1, tries = 0, upload_id = NULL, item = ?,
          bytes = ? WHERE key = ?`,
       JSON.stringify(item),
       item.size,

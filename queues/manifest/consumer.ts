@@ -21,11 +21,13 @@ async function writeRows(message: ManifestMessage, env: Env): Promise<Settlement
   const rows = message.rows.map((row) => ({ ...row, ...placeOf(row.key) }));
   const written = await datasetOf(env, message.dataset).applyRows(message.datasetId, rows);
   if (!written.ok) {
-    // A full manifest is no reason to try for ever: the sender records what is missing.
-    if (message.sender.kind === "migration") {
-      const keys = message.rows.map(({ key }) => key);
-      await migrationOf(env, message.sender.id).deadRows(message.seq, keys);
-    }
+    // A full manifest is no reason to try for ever: a migration records what is missing, a job's log says it.
+    const keys = message.rows.map(({ key }) => key);
+    console.error(
+      JSON.stringify({ message: "rows not written", code: written.failure.code, ...message.sender, keys: keys.length }),
+    );
+    if (message.sender.kind === "migration") await migrationOf(env, message.sender.id).deadRows(message.seq, keys);
+    else await jobOf(env, message.sender.id).settleMessage(message.seq);
     return settlementOf(written.failure);
   }
   if (message.sender.kind === "migration") await migrationOf(env, message.sender.id).settleMessage(message.seq);

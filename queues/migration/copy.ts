@@ -31,13 +31,14 @@ const BATCH_SECONDS = CONSUMER_MAX_SECONDS / 6;
 
 /** Copies the objects of one batch and settles it once, with every outcome. */
 export async function copyBatch(message: CopyMessage, run: Run): Promise<Settlement> {
-  const outcome: BatchOutcome = { copied: [], grownBytes: 0, failures: [], again: [] };
+  const outcome: BatchOutcome = { copied: [], grownBytes: 0, failures: [], again: [], late: [] };
   const endsAt = Date.now() + BATCH_SECONDS * 1000;
   await forEachLimited(message.items, CONNECTIONS_MAX, async (item) => {
-    const late = Date.now() > endsAt;
-    const copied = late
-      ? fail(failure("source-unavailable", "The batch ran out of time."))
-      : await copyObject(item, run);
+    if (Date.now() > endsAt) {
+      outcome.late.push(item);
+      return;
+    }
+    const copied = await copyObject(item, run);
     if (copied.ok) {
       outcome.copied.push(copied.value);
       outcome.grownBytes += copied.value.size - item.size;

@@ -21,8 +21,6 @@ const METADATA_KEYS = ["zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata
 
 const checks = createChecks();
 const folder = mkdtempSync(join(tmpdir(), "penstock-clients-"));
-// Ending by process.exit ends the children too; a signal alone would not.
-for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(1));
 
 let python = "";
 let stage: Stage | null = null;

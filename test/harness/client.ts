@@ -1,7 +1,7 @@
 import { sleep } from "./instance.ts";
 
 /** A refusal of the API, as its problem+json says it. */
-export class ApiError extends Error {
+class ApiError extends Error {
   readonly status: number;
   readonly code: string;
 

@@ -79,6 +79,10 @@ export async function startInstance(options: InstanceOptions): Promise<Instance>
   const ended = new Promise<void>((done) => child.once("exit", () => done()));
   const kill = () => killGroup(child, "SIGKILL");
   process.once("exit", kill);
+  // wrangler runs in a group of its own, which a Ctrl-C in the terminal does not reach.
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+    if (process.listenerCount(signal) === 0) process.once(signal, () => process.exit(1));
+  }
   const stop = async () => {
     process.off("exit", kill);
     killGroup(child, "SIGTERM");

@@ -114,6 +114,6 @@ export function random(length: number, seed: number): Uint8Array<ArrayBuffer> {
   });
 }
 
-export const bytesOf = (text: string): Uint8Array<ArrayBuffer> => new TextEncoder().encode(text);
+const bytesOf = (text: string): Uint8Array<ArrayBuffer> => new TextEncoder().encode(text);
 
 export const md5 = (bytes: Uint8Array): string => createHash("md5").update(bytes).digest("hex");

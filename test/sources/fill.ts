@@ -69,7 +69,7 @@ export async function listKeys(server: SourceServer, prefix: string): Promise<st
   return keys.map((key) => key.slice(prefix.length));
 }
 
-export function clientOf({ accessKeyId, secretAccessKey, region }: Omit<SourceServer, "stop">): AwsClient {
+function clientOf({ accessKeyId, secretAccessKey, region }: Omit<SourceServer, "stop">): AwsClient {
   return new AwsClient({ accessKeyId, secretAccessKey, region, service: "s3", retries: 2 });
 }
 

@@ -28,8 +28,6 @@ const SERVERS: readonly { name: string; start: () => Promise<SourceServer>; mann
 ];
 
 const checks = createChecks();
-// Ending by process.exit ends the children too; a signal alone would not.
-for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(1));
 
 for (const { name, start, manners } of SERVERS) {
   let server: SourceServer | null = null;

@@ -18,7 +18,7 @@ const DELIVERIES_MAX = 5;
 const ROUNDS_MAX = 400;
 
 /** Collects what a Migration object sends, as the queues would: each send of an outbox row is one letter. */
-export class Postbox {
+class Postbox {
   readonly #run: TestRun;
   readonly #sends = new Map<number, number>();
 

@@ -12,7 +12,7 @@ export async function keysInR2(prefix: string): Promise<string[]> {
   return page.objects.map(({ key }) => key.slice(prefix.length));
 }
 
-export async function rowsOf(run: TestRun): Promise<StoredRow[]> {
+async function rowsOf(run: TestRun): Promise<StoredRow[]> {
   return must(await datasetOf(env, run.dataset).page("", null, 1000)).rows;
 }
 

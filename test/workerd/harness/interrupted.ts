@@ -33,7 +33,7 @@ export function around(
   return { ...seen, MIGRATION: namespace as unknown as DurableObjectNamespace<Migration> };
 }
 
-export class Killed extends Error {}
+class Killed extends Error {}
 
 export const kill = (): never => {
   throw new Killed("The consumer was killed here.");
