@@ -7,6 +7,7 @@ import { type Gateway, refuse } from "./context.ts";
 import { loggable } from "./log.ts";
 import * as data from "./routes/data.ts";
 import * as datasets from "./routes/datasets.ts";
+import { urls } from "./routes/job-urls.ts";
 import * as jobs from "./routes/jobs.ts";
 import * as migrations from "./routes/migrations.ts";
 import * as sources from "./routes/sources.ts";
@@ -59,7 +60,7 @@ app.post("/v1/jobs/:id/cancel", role("submit"), jobs.cancel);
 
 // For a job's nodes.
 app.post("/v1/jobs/:id/heartbeat", jobToken, jobs.heartbeat);
-app.post("/v1/jobs/:id/urls", jobToken, jobs.urls);
+app.post("/v1/jobs/:id/urls", jobToken, urls);
 app.post("/v1/jobs/:id/finish", jobToken, jobs.finish);
 
 app.notFound((c) => refuse(c, failure("unknown-route", "See the README for the routes there are.")));

@@ -101,3 +101,9 @@ export function checkOutputPrefix(body: JobBody): Failure | null {
   const detail = `The output prefix "${outputPrefix}" overlaps the input "${clash}"; choose a prefix beside it.`;
   return failure("prefix-overlap", detail, { field: "outputPrefix" });
 }
+
+/** What a job's nodes may read: its input, and what they put out themselves. */
+export function readScope(spec: JobSpec): { prefixes: string[]; keys: string[] } {
+  const own = spec.outputPrefix === undefined ? [] : [spec.outputPrefix];
+  return { prefixes: [...spec.input.prefixes, ...own], keys: spec.input.keys };
+}

@@ -1,0 +1,133 @@
+import { type Failure, failure } from "../core/failure.ts";
+import type { ByteRange } from "../core/http/range.ts";
+import { fail, ok, type Result } from "../core/result.ts";
+import type { HttpMetadata, ObjectBody, ObjectInfo } from "../ports/object-store.ts";
+import { parseError } from "./s3-xml.ts";
+
+/** Reads an object's headers; what has no ETag or length is not an S3 object but, say, a proxy's HTML page. */
+export function parseInfo(key: string, response: Response): Result<ObjectInfo> {
+  const headers = response.headers;
+  const etag = headers.get("etag")?.replace(/^W\//, "").replaceAll('"', "") ?? "";
+  const length = parseLength(headers.get("content-length"));
+  if (etag === "" || length === null) {
+    const type = headers.get("content-type") ?? "none";
+    return fail(failure("source-bad-answer", `The answer has no ETag or no Content-Length (Content-Type: ${type}).`));
+  }
+  const total = parseContentRange(headers.get("content-range"));
+  const lastModified = Date.parse(headers.get("last-modified") ?? "");
+  // SSE-KMS and SSE-C ETags look like an MD5 and are none (Amazon S3 User Guide, "Checking object integrity").
+  const encrypted =
+    headers.has("x-amz-server-side-encryption-customer-algorithm") ||
+    headers.get("x-amz-server-side-encryption")?.startsWith("aws:kms") === true;
+  return ok({
+    key,
+    size: total?.size ?? length,
+    etag,
+    lastModified: Number.isNaN(lastModified) ? 0 : lastModified,
+    md5: !encrypted && /^[0-9a-f]{32}$/.test(etag) ? etag : null,
+    http: httpMetadata(headers),
+    custom: Object.fromEntries(
+      [...headers].filter(([name]) => name.startsWith("x-amz-meta-")).map(([name, value]) => [name.slice(11), value]),
+    ),
+  });
+}
+
+/** Insists on 206 and the exact Content-Range for a range, on 200 without one. */
+export function parseBody(key: string, response: Response, range: ByteRange | undefined): Result<ObjectBody> {
+  const info = parseInfo(key, response);
+  if (!info.ok) return info;
+  const length = parseLength(response.headers.get("content-length")) ?? 0;
+  const body = response.body ?? new Blob([]).stream();
+  if (range === undefined) {
+    return response.status === 200
+      ? ok({ ...info.value, offset: 0, length, body })
+      : fail(failure("source-bad-answer", "The source answered 206 to a request without a range."));
+  }
+  const served = parseContentRange(response.headers.get("content-range"));
+  if (response.status !== 206 || served === null || served.end - served.start + 1 !== length) {
+    return fail(failure("source-bad-answer", "The source did not answer the range that was asked for."));
+  }
+  const asked = range.kind === "suffix" ? Math.max(0, served.size - range.length) : range.start;
+  const end = range.kind === "bounded" ? Math.min(range.end, served.size - 1) : served.size - 1;
+  if (served.start !== asked || served.end !== end) {
+    return fail(failure("source-bad-answer", "The source answered another range than was asked for."));
+  }
+  return ok({ ...info.value, offset: served.start, length, body });
+}
+
+function httpMetadata(headers: Headers): HttpMetadata {
+  const http: HttpMetadata = {};
+  const take = (name: string, set: (value: string) => void) => {
+    const value = headers.get(name);
+    if (value !== null && value !== "") set(value);
+  };
+  take("content-type", (value) => (http.contentType = value));
+  // "aws-chunked" describes a transfer that is over; it is no part of the stored object.
+  take("content-encoding", (value) => {
+    const codings = value
+      .split(",")
+      .map((coding) => coding.trim())
+      .filter((coding) => coding !== "aws-chunked" && coding !== "");
+    if (codings.length > 0) http.contentEncoding = codings.join(", ");
+  });
+  take("content-language", (value) => (http.contentLanguage = value));
+  take("content-disposition", (value) => (http.contentDisposition = value));
+  take("cache-control", (value) => (http.cacheControl = value));
+  take("expires", (value) => {
+    const time = Date.parse(value);
+    if (!Number.isNaN(time)) http.expires = time;
+  });
+  return http;
+}
+
+/** What an S3 refusal means. Codes: Amazon S3 API Reference, "Error responses". */
+export function classify(response: Response, body: string): Failure {
+  const { code, message } = parseError(body);
+  const said = code === "" ? `status ${response.status}` : `${code}: ${message}`;
+  const retryAfter = parseLength(response.headers.get("retry-after"));
+  const wait = retryAfter === null ? {} : { retryAfterSeconds: retryAfter };
+  if (WRONG_REGION.has(code) || (response.status >= 300 && response.status < 400)) {
+    const region = response.headers.get("x-amz-bucket-region");
+    const where = region === null ? "" : ` The bucket is in region "${region}".`;
+    return failure("source-wrong-region", `The source redirects or names another region (${said}).${where}`);
+  }
+  if (BAD_CREDENTIALS.has(code) || response.status === 401) {
+    // Without the message: some servers echo the signed request in it.
+    return failure("source-bad-credentials", `The source answered ${code === "" ? "401" : code}.`);
+  }
+  if (code === "NoSuchBucket") return failure("source-no-bucket", said);
+  if (code === "InvalidObjectState") return failure("source-archived", said);
+  if (response.status === 404) return failure("object-not-found", said);
+  if (response.status === 403) return failure("source-forbidden", said);
+  if (response.status === 412) return failure("precondition-failed", said);
+  if (response.status === 416) return failure("range-not-satisfiable", said);
+  if (response.status === 429 || code === "SlowDown") return failure("source-throttled", said, wait);
+  if (UNAVAILABLE.has(response.status)) return failure("source-unavailable", said, wait);
+  return failure("source-bad-answer", `The source answered ${said}.`);
+}
+
+const WRONG_REGION = new Set([
+  "PermanentRedirect",
+  "TemporaryRedirect",
+  "AuthorizationHeaderMalformed",
+  "IllegalLocationConstraintException",
+]);
+const BAD_CREDENTIALS = new Set([
+  "InvalidAccessKeyId",
+  "SignatureDoesNotMatch",
+  "InvalidToken",
+  "ExpiredToken",
+  "RequestTimeTooSkewed",
+  "AuthFailure",
+  "XAdminUserNotFound", // versitygw's word for an unknown access key, with status 404
+]);
+const UNAVAILABLE = new Set([500, 502, 503, 504]);
+
+function parseContentRange(value: string | null): { start: number; end: number; size: number } | null {
+  const match = /^bytes (\d+)-(\d+)\/(\d+)$/.exec(value ?? "");
+  return match === null ? null : { start: Number(match[1]), end: Number(match[2]), size: Number(match[3]) };
+}
+
+export function parseLength(value: string | null): number | null {
+  return value !== null && /^\d{1,15}$/.test(value) ? Number(value) : null;
+}
