@@ -5,6 +5,7 @@ import { defineConfig } from "vitest/config";
 const TEST_SECRETS = {
   MASTER_KEYS: `test:${Buffer.alloc(32, 7).toString("base64url")}`,
   API_TOKENS: "[]",
+  R2_ENDPOINT: "https://r2.penstock.invalid",
   R2_ACCESS_KEY_ID: "test-access-key",
   R2_SECRET_ACCESS_KEY: "test-secret-key",
 };

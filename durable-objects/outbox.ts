@@ -25,8 +25,10 @@ export class Outbox {
       queue TEXT NOT NULL,
       body TEXT NOT NULL,
       due_at INTEGER,            -- milliseconds since 1970; NULL while held back
-      sends INTEGER NOT NULL DEFAULT 0
-    )`;
+      sends INTEGER NOT NULL DEFAULT 0,
+      tries INTEGER NOT NULL DEFAULT 0  -- failures in a row that its receiver reported
+    );
+    CREATE INDEX IF NOT EXISTS outbox_due ON outbox (due_at)`;
 
   constructor(sql: SqlStorage, queues: Readonly<Record<string, Queue>>, silenceSeconds: number) {
     this.#sql = sql;
@@ -44,9 +46,9 @@ export class Outbox {
     return this.#sql.exec("SELECT 1 FROM outbox WHERE seq = ?", seq).toArray().length > 0;
   }
 
-  /** How often the message was sent; null when it is settled. */
-  sendsOf(seq: number): number | null {
-    return this.#sql.exec<{ sends: number }>("SELECT sends FROM outbox WHERE seq = ?", seq).toArray()[0]?.sends ?? null;
+  /** Failures in a row; null when the message is settled. */
+  triesOf(seq: number): number | null {
+    return this.#sql.exec<{ tries: number }>("SELECT tries FROM outbox WHERE seq = ?", seq).toArray()[0]?.tries ?? null;
   }
 
   /** Takes the message off; returns how often it was sent, or null when it was settled before. */
@@ -55,9 +57,14 @@ export class Outbox {
     return row?.sends ?? null;
   }
 
-  /** Has the message sent again at `dueAt`, because its receiver asked for it. */
-  postpone(seq: number, dueAt: number): void {
-    this.#sql.exec("UPDATE outbox SET due_at = ? WHERE seq = ?", dueAt, seq);
+  /** Has the message sent again at `dueAt`; `failures` of its receiver are counted. */
+  postpone(seq: number, dueAt: number, failures: 0 | 1): void {
+    this.#sql.exec("UPDATE outbox SET due_at = ?, tries = tries + ? WHERE seq = ?", dueAt, failures, seq);
+  }
+
+  /** Some of the message's work was done: failures count anew. */
+  progress(seq: number): void {
+    this.#sql.exec("UPDATE outbox SET tries = 0 WHERE seq = ? AND tries > 0", seq);
   }
 
   /** Lets go of what was held back. */
@@ -65,9 +72,17 @@ export class Outbox {
     this.#sql.exec("UPDATE outbox SET due_at = ? WHERE due_at IS NULL", now);
   }
 
-  /** Takes off everything that is meant for this queue. */
-  clear(queue: string): void {
-    this.#sql.exec("DELETE FROM outbox WHERE queue = ?", queue);
+  /** Takes off everything that is meant for this queue, but for messages of the type `keep`. */
+  clear(queue: string, keep: string): void {
+    this.#sql.exec("DELETE FROM outbox WHERE queue = ? AND body ->> '$.type' <> ?", queue, keep);
+  }
+
+  /** Whether at least `limit` messages are sent or due. */
+  isFull(limit: number): boolean {
+    const { n } = this.#sql
+      .exec<{ n: number }>("SELECT count(*) AS n FROM (SELECT 1 FROM outbox WHERE due_at >= 0 LIMIT ?)", limit)
+      .one();
+    return n >= limit;
   }
 
   get isEmpty(): boolean {
@@ -92,15 +107,25 @@ export class Outbox {
       if (rows.length === 0) return;
       this.#mark(rows, now + this.#silenceSeconds * 1000, 1);
       for (const [queue, sendable] of groups(rows)) {
-        try {
-          await this.#queues[queue]?.sendBatch(
-            sendable.map(({ seq, body }) => ({ body: { ...(JSON.parse(body) as object), seq } })),
-          );
-        } catch (error) {
-          this.#mark(sendable, now + RESEND_SECONDS * 1000, -1);
-          console.error(JSON.stringify({ message: "queue send failed", queue, error: String(error) }));
+        if (await this.#trySend(queue, sendable)) continue;
+        // One that the queue refuses must not keep its neighbours back.
+        for (const row of sendable) {
+          if (sendable.length > 1 && (await this.#trySend(queue, [row]))) continue;
+          this.#mark([row], now + RESEND_SECONDS * 1000, -1);
         }
       }
+    }
+  }
+
+  async #trySend(queue: string, rows: readonly { seq: number; body: string }[]): Promise<boolean> {
+    try {
+      await this.#queues[queue]?.sendBatch(
+        rows.map(({ seq, body }) => ({ body: { ...(JSON.parse(body) as object), seq } })),
+      );
+      return true;
+    } catch (error) {
+      console.error(JSON.stringify({ message: "queue send failed", queue, rows: rows.length, error: String(error) }));
+      return false;
     }
   }
 

@@ -7,6 +7,13 @@ export interface SignedUrl {
   headers: Record<string, string>;
   etag: string | null;
   size: number | null;
+  /** Milliseconds since 1970. */
+  expiresAt: number;
+}
+
+interface UrlsAnswer {
+  urls: Omit<SignedUrl, "expiresAt">[];
+  expiresAt: string;
 }
 
 export interface Job {
@@ -35,15 +42,18 @@ export function connectJob(url: string, id: string, token: string, node: string)
       await call("heartbeat", { node });
     },
     async readUrls(keys) {
-      return (await call<{ urls: SignedUrl[] }>("urls", { method: "GET", keys })).urls;
+      const { urls, expiresAt } = await call<UrlsAnswer>("urls", { method: "GET", keys });
+      return urls.map((url) => ({ ...url, expiresAt: Date.parse(expiresAt) }));
     },
     async putOutput(key, body, contentType) {
       const bytes = new TextEncoder().encode(body);
       const asked = { method: "PUT", objects: [{ key, size: bytes.length, contentType }] };
-      const [signed] = (await call<{ urls: SignedUrl[] }>("urls", asked)).urls;
+      const [signed] = (await call<UrlsAnswer>("urls", asked)).urls;
       if (signed === undefined) throw new Error(`No URL for ${key}`);
       const response = await fetch(signed.url, { method: "PUT", headers: signed.headers, body: bytes });
-      if (!response.ok) throw new Error(`PUT ${key} answered ${response.status}: ${await response.text()}`);
+      // 412: it is there already. If an answer was lost it is ours, and finish accepts it; if not, finish says so.
+      if (!response.ok && response.status !== 412)
+        throw new Error(`PUT ${key} answered ${response.status}: ${await response.text()}`);
     },
   };
 }

@@ -25,7 +25,7 @@ export async function readZarr(rootUrl: string, path: string): Promise<Reading> 
       const response = await fetch(request);
       seen.requests++;
       seen.bytes += request.method === "HEAD" ? 0 : Number(response.headers.get("content-length") ?? 0);
-      if (/;\s*hit/.test(response.headers.get("cache-status") ?? "")) seen.hits++;
+      if (request.method === "GET" && /;\s*hit/.test(response.headers.get("cache-status") ?? "")) seen.hits++;
       return response;
     },
   });

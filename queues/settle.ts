@@ -22,10 +22,13 @@ export async function settleEach(batch: MessageBatch, work: (body: unknown) => P
     try {
       const settlement = await work(message.body);
       if (settlement.kind === "ack") message.ack();
-      else message.retry(settlement.delaySeconds === undefined ? {} : { delaySeconds: settlement.delaySeconds });
+      else message.retry({ delaySeconds: settlement.delaySeconds ?? redeliverySeconds(message.attempts) });
     } catch (error) {
       console.error(JSON.stringify({ message: "message failed", queue: batch.queue, error: String(error) }));
-      message.retry();
+      message.retry({ delaySeconds: redeliverySeconds(message.attempts) });
     }
   }
 }
+
+/** 10, 30, 90, 270 and then 300 seconds: with eight retries a deployment's resets, and longer trouble, are waited for. */
+const redeliverySeconds = (attempts: number): number => Math.min(300, 10 * 3 ** Math.max(0, attempts - 1));

@@ -17,13 +17,24 @@ export async function tick(now: number, env: Env): Promise<void> {
   for (const { name, schedule, tickedAt } of await directory.schedules()) {
     const due = nextTick(schedule, tickedAt);
     if (due === null || due > now) continue;
-    const started = await startMigration(env, config.value, name);
-    const outcome = started.ok ? { migration: started.value.id } : { ...started.failure };
-    console.log(JSON.stringify({ message: "schedule due", dataset: name, ...outcome }));
-    // A dataset whose migration still runs stays due, and is caught up once when that has ended.
-    if (started.ok || started.failure.code !== "migration-running") await directory.ticked(name, now);
+    await attempt({ dataset: name }, async () => {
+      const started = await startMigration(env, config.value, name);
+      const outcome = started.ok ? { migration: started.value.id } : { ...started.failure };
+      console.log(JSON.stringify({ message: "schedule due", dataset: name, ...outcome }));
+      // A dataset whose migration still runs stays due, and is caught up once when that has ended.
+      if (started.ok || started.failure.code !== "migration-running") await directory.ticked(name, now);
+    });
   }
   for (const { kind, id } of await directory.running()) {
-    await (kind === "migration" ? migrationOf(env, id) : jobOf(env, id)).rearm();
+    await attempt({ [kind]: id }, () => (kind === "migration" ? migrationOf(env, id) : jobOf(env, id)).rearm());
+  }
+}
+
+/** What fails for one does not keep the others waiting. */
+async function attempt(whom: Record<string, string>, work: () => Promise<void>): Promise<void> {
+  try {
+    await work();
+  } catch (error) {
+    console.error(JSON.stringify({ message: "cron failed", ...whom, error: String(error) }));
   }
 }

@@ -4,7 +4,7 @@ import { type Failure, failure } from "../../workers/core/failure.ts";
 import type { JobSpec } from "../../workers/core/jobs/job.ts";
 import type { Row } from "../../workers/core/manifest/row.ts";
 import type { ManifestMessage } from "../../workers/core/migration/message.ts";
-import { OUTPUTS_MAX } from "../../workers/core/limits.ts";
+import { NODES_MAX, OUTPUTS_MAX } from "../../workers/core/limits.ts";
 import { pack } from "../../workers/core/migration/pack.ts";
 import { fail, ok, type Result } from "../../workers/core/result.ts";
 import { Outbox } from "../outbox.ts";
@@ -65,6 +65,7 @@ export class GpuJob extends DurableObject<Env> {
   }
 
   async status(): Promise<Result<JobStatus>> {
+    this.#tick(Date.now());
     const job = this.#job;
     if (job === null) return fail(failure("unknown-job"));
     const nodes = this.#sql
@@ -86,6 +87,10 @@ export class GpuJob extends DurableObject<Env> {
   }
 
   async heartbeat(node: string): Promise<Result<JobState>> {
+    const others = this.#sql.exec<{ n: number }>("SELECT count(*) AS n FROM node WHERE name <> ?", node).one().n;
+    if (others >= NODES_MAX) {
+      return fail(failure("invalid-body", `A job may have ${NODES_MAX} nodes.`, { field: "node" }));
+    }
     return this.#apply({ type: "heartbeat" }, (now) =>
       this.#sql.exec("INSERT OR REPLACE INTO node (name, last_heartbeat_at) VALUES (?, ?)", node, now),
     );
@@ -156,8 +161,9 @@ export class GpuJob extends DurableObject<Env> {
     await this.#arm();
   }
 
+  /** Called by the cron while the job runs; writes nothing where there is an alarm. */
   async rearm(): Promise<void> {
-    await this.#arm();
+    if ((await this.ctx.storage.getAlarm()) === null) await this.#arm();
   }
 
   override async alarm(): Promise<void> {

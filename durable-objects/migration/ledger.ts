@@ -1,6 +1,7 @@
 import type { Failure } from "../../workers/core/failure.ts";
 import { FAILURE_ROWS_MAX } from "../../workers/core/limits.ts";
 import type { Proof } from "../../workers/core/manifest/row.ts";
+import { pack } from "../../workers/core/migration/pack.ts";
 import {
   type MigrationSpec,
   type MigrationState,
@@ -62,15 +63,14 @@ export class Ledger {
     return state === "listing" || state === "copying";
   }
 
-  setState(state: MigrationState, now: number, problem: Failure | null = null): void {
+  setState(state: MigrationState, now: number): void {
     const finishedAt = state === "done" || state === "failed" ? now : null;
-    this.#sql.exec(
-      "UPDATE run SET state = ?, updated_at = ?, finished_at = ?, problem = ? WHERE id = 1",
-      state,
-      now,
-      finishedAt,
-      problem === null ? null : JSON.stringify({ code: problem.code, detail: problem.detail }),
-    );
+    this.#sql.exec("UPDATE run SET state = ?, updated_at = ?, finished_at = ? WHERE id = 1", state, now, finishedAt);
+  }
+
+  /** Why the run fails; it may go on with what can still be done. */
+  setProblem({ code, detail }: Failure, now: number): void {
+    this.#sql.exec("UPDATE run SET problem = ?, updated_at = ? WHERE id = 1", JSON.stringify({ code, detail }), now);
   }
 
   setTold(told: 1 | 2): void {
@@ -97,12 +97,14 @@ export class Ledger {
       code: failure.code,
       detail: failure.detail.slice(0, 500),
     }));
-    if (rows.length === 0) return;
-    this.#sql.exec(
-      `INSERT OR REPLACE INTO failure (key, code, detail)
-         SELECT value ->> 'key', value ->> 'code', value ->> 'detail' FROM json_each(?)`,
-      JSON.stringify(rows),
-    );
+    // A bound value is at most 2 MB: a page of long keys may be more.
+    for (const some of pack(rows, { items: rows.length, weight: Number.POSITIVE_INFINITY }, () => 0)) {
+      this.#sql.exec(
+        `INSERT OR REPLACE INTO failure (key, code, detail)
+           SELECT value ->> 'key', value ->> 'code', value ->> 'detail' FROM json_each(?)`,
+        JSON.stringify(some),
+      );
+    }
   }
 
   /** The live answer of `GET /v1/migrations/:id`; null before the run was created. */

@@ -1,9 +1,8 @@
 import { DurableObject } from "cloudflare:workers";
 import { datasetOf, directoryOf } from "../../workers/adapters/objects.ts";
 import { type Failure, failure } from "../../workers/core/failure.ts";
-import { TRIES_MAX } from "../../workers/core/limits.ts";
 import type { Row } from "../../workers/core/manifest/row.ts";
-import { planSeconds } from "../../workers/core/migration/backoff.ts";
+import { planSeconds, triesMax } from "../../workers/core/migration/backoff.ts";
 import type {
   AbortMessage,
   CopyItem,
@@ -25,9 +24,6 @@ import { type Claim, type Upload, Uploads } from "./uploads.ts";
 
 /** Bytes of one part message: what a consumer carries well within its life. */
 const PART_MESSAGE_BYTES = 512 * 1024 ** 2;
-
-/** With delays of 2, 8, 32 and then 120 seconds: some quarter of an hour in which a source may come back. */
-const LIST_SENDS_MAX = 10;
 
 /**
  * One migration: the lock on its pages, batches, uploads and parts, and the clock that finds what went silent.
@@ -85,22 +81,33 @@ export class Migration extends DurableObject<Env> {
     await this.#settle(seq, operations, (now, spec) => this.#pages.record(seq, page, spec, now));
   }
 
-  /** A listing that may go better later is sent again, with growing delays; after too many tries the run has failed. */
-  async postponeList(seq: number, problem: Failure, operations: Partial<Operations>): Promise<void> {
-    const sends = this.#dispatch.outbox.sendsOf(seq);
-    if (sends === null) return;
-    if (sends >= LIST_SENDS_MAX) return this.failRun(seq, problem, operations);
+  /**
+   * What may go better later is sent again, with growing delays. After too many tries a listing fails the run, and a
+   * finish its object.
+   */
+  async postpone(
+    message: ListMessage | FinishMessage,
+    problem: Failure,
+    operations: Partial<Operations>,
+  ): Promise<void> {
+    const tries = this.#dispatch.outbox.triesOf(message.seq);
+    if (tries === null) return;
+    if (tries + 1 >= triesMax(problem.code)) {
+      if (message.type === "list") return this.failRun(message.seq, problem, operations);
+      return this.giveUpUpload(message, problem, null, operations);
+    }
     await this.#commit((now) => {
       this.#ledger.addOperations(operations, now);
-      this.#dispatch.outbox.postpone(seq, now + waitMs(sends, problem));
+      this.#dispatch.outbox.postpone(message.seq, now + waitMs(tries + 1, problem), 1);
     });
   }
 
   /** The listing cannot go on: the run has failed, and what is open in R2 is aborted. */
   async failRun(seq: number, problem: Failure, operations: Partial<Operations>): Promise<void> {
     await this.#settle(seq, operations, (now, spec) => {
-      this.#ledger.setState("failed", now, problem);
-      this.#dispatch.outbox.clear("migration");
+      this.#ledger.setState("failed", now);
+      this.#ledger.setProblem(problem, now);
+      this.#dispatch.outbox.clear("migration", "abort");
       for (const { key, uploadId } of this.#uploads.open) this.#abort(spec, key, uploadId, now);
       this.#uploads.dropParts();
     });
@@ -155,7 +162,7 @@ export class Migration extends DurableObject<Env> {
       const { key, generation, first, last, seq, migration } = message;
       const upload = this.#uploads.find(key, generation);
       if (upload?.state !== "open" || !this.#dispatch.outbox.isOpen(seq)) return;
-      this.#uploads.settlePart(key, claim, part.etag, part.md5);
+      if (this.#uploads.settlePart(key, claim, part.etag, part.md5)) this.#dispatch.outbox.progress(seq);
       if (this.#uploads.settledIn(key, first, last) === last - first + 1) this.#dispatch.close(seq, now);
       if (this.#uploads.settledIn(key, 1, upload.plan.parts) < upload.plan.parts) return;
       this.#uploads.setFinishing(key);
@@ -163,22 +170,27 @@ export class Migration extends DurableObject<Env> {
     });
   }
 
-  /** A consumer could not send these parts; they are sent again later, or the object fails after too many tries. */
+  /**
+   * A consumer gives parts back that it could not send, or (no problem) had no time for. They are sent again, later
+   * where there was a problem; the object fails when this message made no progress for too many tries.
+   */
   async releaseParts(
     message: PartMessage,
     claims: Claim[],
-    problem: Failure,
+    problem: Failure | null,
     operations: Partial<Operations>,
   ): Promise<void> {
     await this.#commit((now) => {
       this.#ledger.addOperations(operations, now);
       const { key, generation, seq } = message;
+      const { outbox } = this.#dispatch;
       const upload = this.#uploads.find(key, generation);
-      if (upload?.state !== "open" || !this.#dispatch.outbox.isOpen(seq)) return;
+      const tries = outbox.triesOf(seq);
+      if (tries === null || upload?.state !== "open") return;
       this.#uploads.release(key, claims);
-      const tries = this.#uploads.countTry(key);
-      if (tries < TRIES_MAX) this.#dispatch.outbox.postpone(seq, now + waitMs(tries, problem));
-      else this.#failUpload(upload, problem, now);
+      if (problem === null) outbox.postpone(seq, now, 0);
+      else if (tries + 1 >= triesMax(problem.code)) this.#failUpload(upload, problem, now);
+      else outbox.postpone(seq, now + waitMs(tries + 1, problem), 1);
     });
   }
 
@@ -214,7 +226,7 @@ export class Migration extends DurableObject<Env> {
       const key = message.type === "upload" ? message.item.key : message.key;
       const upload = this.#uploads.find(key, message.generation);
       if (upload === null || upload.state === "copied" || upload.state === "failed") return;
-      if (restart === null || upload.generation >= TRIES_MAX) {
+      if (restart === null || upload.generation >= triesMax(problem.code)) {
         this.#failUpload(upload, problem, now);
         return;
       }
@@ -258,17 +270,19 @@ export class Migration extends DurableObject<Env> {
     }
   }
 
-  /** Manifest rows that could not be written: their objects are copied, and still a failure of this run. */
-  async deadRows(seq: number, keys: string[]): Promise<void> {
-    await this.#settle(seq, {}, () => {
-      const problem = failure("dead-letter", "The object was copied, but its manifest row could not be written.");
+  /** Rows that could not be written: the objects are copied, and yet the run has failed, for the manifest lacks them. */
+  async deadRows(seq: number, keys: string[], problem: Failure): Promise<void> {
+    await this.#commit((now) => {
+      if (!this.#dispatch.outbox.isOpen(seq)) return;
+      this.#dispatch.close(seq, now);
+      this.#ledger.setProblem(problem, now);
       this.#ledger.addFailures(keys.map((key) => ({ key, failure: problem })));
     });
   }
 
   /** Called by the cron for runs that should be running: an alarm that kept throwing is gone for good. */
   async rearm(): Promise<void> {
-    await this.#arm();
+    if ((await this.ctx.storage.getAlarm()) === null) await this.#arm();
   }
 
   override async alarm(): Promise<void> {
@@ -308,7 +322,9 @@ export class Migration extends DurableObject<Env> {
     this.ctx.storage.transactionSync(() => {
       record(now);
       this.#pages.goOn(now);
-      if (this.#ledger.run?.state === "copying" && this.#dispatch.outbox.isEmpty) this.#ledger.setState("done", now);
+      const { run } = this.#ledger;
+      if (run?.state !== "copying" || !this.#dispatch.outbox.isEmpty) return;
+      this.#ledger.setState(run.problem === null ? "done" : "failed", now);
     });
     await this.#dispatch.outbox.flush(now);
     await this.#tell();

@@ -1,7 +1,7 @@
 import type { Failure } from "../../workers/core/failure.ts";
-import { BATCHES_IN_FLIGHT_MAX, TRIES_MAX } from "../../workers/core/limits.ts";
+import { BATCHES_IN_FLIGHT_MAX } from "../../workers/core/limits.ts";
 import type { Proof, Row } from "../../workers/core/manifest/row.ts";
-import { planSeconds } from "../../workers/core/migration/backoff.ts";
+import { planSeconds, triesMax } from "../../workers/core/migration/backoff.ts";
 import type { CopyItem, CopyMessage, ListMessage, UploadMessage } from "../../workers/core/migration/message.ts";
 import { pack } from "../../workers/core/migration/pack.ts";
 import type { MigrationSpec } from "../../workers/core/migration/status.ts";
@@ -81,7 +81,7 @@ export class Pages {
 
   /**
    * Settles a batch once. What must be tried again leaves it for a batch of its own, so that sums over batches stay
-   * exact; after `TRIES_MAX` tries it stays, as failures.
+   * exact; after too many tries it stays, as failures.
    */
   settle(id: number, outcome: BatchOutcome, spec: MigrationSpec, now: number): void {
     const batch = this.#sql
@@ -89,9 +89,9 @@ export class Pages {
       .toArray()[0];
     if (batch === undefined) return;
     const tries = batch.tries + 1;
-    const isOver = tries >= TRIES_MAX;
-    const again = isOver ? [] : outcome.again.map(({ item }) => item);
-    const givenUp = isOver ? outcome.again.map(({ item, failure }) => ({ key: item.key, failure })) : [];
+    const isOver = ({ failure }: { failure: Failure }) => tries >= triesMax(failure.code);
+    const again = outcome.again.filter((tried) => !isOver(tried)).map(({ item }) => item);
+    const givenUp = outcome.again.filter(isOver).map(({ item, failure }) => ({ key: item.key, failure }));
     const failures = [...outcome.failures, ...givenUp];
     const moved = [...again, ...outcome.late];
     this.#sql.exec(
@@ -140,8 +140,7 @@ export class Pages {
   }
 
   #isFull(): boolean {
-    const { n } = this.#sql.exec<{ n: number }>("SELECT count(*) AS n FROM outbox WHERE due_at IS NOT NULL").one();
-    return n >= BATCHES_IN_FLIGHT_MAX;
+    return this.#dispatch.outbox.isFull(BATCHES_IN_FLIGHT_MAX);
   }
 }
 

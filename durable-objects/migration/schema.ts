@@ -54,7 +54,6 @@ export const SCHEMA = [
     item TEXT NOT NULL,
     bytes INTEGER NOT NULL,
     generation INTEGER NOT NULL DEFAULT 1,
-    tries INTEGER NOT NULL DEFAULT 0,
     upload_id TEXT,
     part_bytes INTEGER,
     parts INTEGER,

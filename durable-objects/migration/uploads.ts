@@ -9,7 +9,6 @@ interface UploadRow extends Record<string, SqlStorageValue> {
   state: UploadState;
   item: string;
   generation: number;
-  tries: number;
   upload_id: string | null;
   part_bytes: number | null;
   parts: number | null;
@@ -20,7 +19,6 @@ export interface Upload {
   item: CopyItem;
   state: UploadState;
   generation: number;
-  tries: number;
   uploadId: string;
   plan: PartPlan;
 }
@@ -64,7 +62,6 @@ export class Uploads {
       item: JSON.parse(row.item) as CopyItem,
       state: row.state,
       generation: row.generation,
-      tries: row.tries,
       uploadId: row.upload_id ?? "",
       plan: { partBytes: row.part_bytes ?? 0, parts: row.parts ?? 0 },
     };
@@ -126,10 +123,7 @@ export class Uploads {
       number,
       claim,
     );
-    if (settled.toArray().length === 0) return false;
-    // Tries count failures in a row: an object of thousands of parts may well have some.
-    this.#sql.exec("UPDATE upload SET tries = 0 WHERE key = ? AND tries > 0", key);
-    return true;
+    return settled.toArray().length === 1;
   }
 
   /** Gives claims back, so that the parts can be claimed again at once. */
@@ -182,7 +176,7 @@ export class Uploads {
   /** Starts the object again as a new generation. */
   restart(key: string, item: CopyItem): void {
     this.#sql.exec(
-      `UPDATE upload SET state = 'planned', generation = generation + 1, tries = 0, upload_id = NULL, item = ?,
+      `UPDATE upload SET state = 'planned', generation = generation + 1, upload_id = NULL, item = ?,
          bytes = ? WHERE key = ?`,
       JSON.stringify(item),
       item.size,
@@ -212,12 +206,5 @@ export class Uploads {
       )
       .toArray()
       .map(({ seq }) => seq);
-  }
-
-  /** Counts a failed attempt that keeps the upload; returns how many there were. */
-  countTry(key: string): number {
-    return this.#sql
-      .exec<{ tries: number }>("UPDATE upload SET tries = tries + 1 WHERE key = ? RETURNING tries", key)
-      .one().tries;
   }
 }

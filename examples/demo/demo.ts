@@ -6,11 +6,11 @@
  * With `-- --keep` the Worker keeps running afterwards, for the curl lines that are printed.
  */
 import { spawn } from "node:child_process";
-import { rmSync } from "node:fs";
+import { readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { type Client, createClient, followMigration, type Migration } from "../../test/harness/client.ts";
 import { type Instance, ROOT, startInstance } from "../../test/harness/instance.ts";
-import { fillSource, startLocalSource } from "../../test/harness/local-source.ts";
+import { fillSource, type SourceObject, startLocalSource } from "../../test/harness/local-source.ts";
 import { cubes, lateRecord, RASTER, records } from "./data.ts";
 import { drawProgress, megabytes, say, step, table } from "./terminal.ts";
 
@@ -65,6 +65,9 @@ async function main(instance: Instance, addAtSource: () => Promise<void>): Promi
   step(3, "The manifest says what is there, and why it is believed identical");
   const summaries = await summarise(admin);
 
+  await compareBytes(admin, "precip", "cubes/", cubes());
+  await compareBytes(admin, "records", "records/", records());
+
   step(4, "A GPU job reads the array: two nodes, each in a process of its own, compare every value");
   const job = await admin.call<Created>("POST", "/v1/jobs", {
     name: "demo",
@@ -84,7 +87,18 @@ async function main(instance: Instance, addAtSource: () => Promise<void>): Promi
   expect(ended.state === "done" && ended.outputs.committed === 2, `the job is ${JSON.stringify(ended)}`);
   say(`   zarr: signed Zarr endpoint, ${zarr.compared} values equal (read twice)`);
   say(`   presigned: R2's own S3 endpoint, ${presigned.compared} values equal`);
-  say("   each put an output through a presigned URL; both are in the bucket");
+  const { values } = JSON.parse(readFileSync(RASTER, "utf8")) as { values: number[] };
+  const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
+  // The job's own capability has ended with it.
+  const outputs = await admin.call<{ rootUrl: string }>("POST", "/v1/datasets/precip/capabilities", {
+    prefixes: ["runs/demo/"],
+  });
+  for (const way of ["zarr", "presigned"]) {
+    const output = await fetch(`${outputs.rootUrl}runs/demo/${way}.json`);
+    const summary = (await output.json()) as { mean: number };
+    expect(output.status === 200 && summary.mean === mean, `node ${way} put the mean ${summary.mean}, not ${mean}`);
+  }
+  say("   each put an output through a presigned URL; both were read back");
 
   step(5, "One more object appears at the source, and the cron finds it");
   await addAtSource();
@@ -152,6 +166,19 @@ async function summarise(admin: Client): Promise<Dataset[]> {
   return summaries;
 }
 
+/** Reads every object of a dataset over its signed URL, and compares each byte with what was put at the source. */
+async function compareBytes(admin: Client, dataset: string, prefix: string, objects: SourceObject[]): Promise<void> {
+  const { rootUrl } = await admin.call<{ rootUrl: string }>("POST", `/v1/datasets/${dataset}/capabilities`, {
+    prefixes: [""],
+  });
+  for (const { key, bytes } of objects) {
+    const response = await fetch(rootUrl + key.slice(prefix.length));
+    expect(response.status === 200, `${key} answers ${response.status}`);
+    expect(Buffer.from(await response.arrayBuffer()).equals(bytes), `the bytes of ${key} differ`);
+  }
+  say(`   ${dataset}: every byte of ${objects.length} objects read back equal`);
+}
+
 /** Runs a node as a rented machine would: with the job's token and root URL in its environment, and nothing else. */
 function runNode(way: string, instance: Instance, job: Created): Promise<NodeReport> {
   const env = {
@@ -184,9 +211,6 @@ async function printCurls(instance: Instance, admin: Client): Promise<void> {
   const { rootUrl } = await admin.call<{ rootUrl: string }>("POST", "/v1/datasets/records/capabilities", {
     prefixes: [""],
   });
-  const film = await fetch(`${rootUrl}processed/movies/movies.jsonl`);
-  expect(film.status === 200, `the printed URL answers ${film.status}`);
-  await film.body?.cancel();
   if (!keep) {
     say("\nnpm run demo -- --keep leaves the Worker running, and prints curl lines to try by hand.");
     return;

@@ -1,4 +1,5 @@
 import { jobOf, migrationOf } from "../../workers/adapters/objects.ts";
+import { failure } from "../../workers/core/failure.ts";
 import { manifestMessage, migrationMessage } from "../../workers/core/migration/message.ts";
 import { ACK, settleEach } from "../settle.ts";
 
@@ -14,8 +15,12 @@ export async function consumeDeadLetters(batch: MessageBatch, env: Env): Promise
     if (rows.success) {
       const { sender, seq } = rows.data;
       const keys = rows.data.rows.map(({ key }) => key);
-      if (sender.kind === "migration") await migrationOf(env, sender.id).deadRows(seq, keys);
-      else await jobOf(env, sender.id).settleMessage(seq);
+      const problem = failure("dead-letter", "The object was copied, but its manifest row could not be written.");
+      if (sender.kind === "migration") await migrationOf(env, sender.id).deadRows(seq, keys, problem);
+      else {
+        console.error(JSON.stringify({ message: "rows not written", ...sender, keys: keys.length }));
+        await jobOf(env, sender.id).settleMessage(seq);
+      }
       return ACK;
     }
     console.error(JSON.stringify({ message: "unreadable dead letter", queue: batch.queue }));

@@ -26,7 +26,8 @@ async function writeRows(message: ManifestMessage, env: Env): Promise<Settlement
     console.error(
       JSON.stringify({ message: "rows not written", code: written.failure.code, ...message.sender, keys: keys.length }),
     );
-    if (message.sender.kind === "migration") await migrationOf(env, message.sender.id).deadRows(message.seq, keys);
+    if (message.sender.kind === "migration")
+      await migrationOf(env, message.sender.id).deadRows(message.seq, keys, written.failure);
     else await jobOf(env, message.sender.id).settleMessage(message.seq);
     return settlementOf(written.failure);
   }

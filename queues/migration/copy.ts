@@ -4,6 +4,7 @@ import { type Failure, failure, isTransient } from "../../workers/core/failure.t
 import { CONNECTIONS_MAX, CONSUMER_MAX_SECONDS } from "../../workers/core/limits.ts";
 import type { Proof, Row } from "../../workers/core/manifest/row.ts";
 import type { CopyItem, CopyMessage } from "../../workers/core/migration/message.ts";
+import { ORIGIN } from "../../workers/core/migration/origin.ts";
 import { fail, ok, type Result } from "../../workers/core/result.ts";
 import type { ObjectBody, ObjectInfo } from "../../workers/ports/object-store.ts";
 import { ACK, type Settlement } from "../settle.ts";
@@ -23,11 +24,8 @@ import {
 
 /** Objects up to this size are held in memory, so that a body that breaks off is told from a put that fails. */
 const BUFFERED_MAX_BYTES = 1024 * 1024;
-/**
- * A consumer takes up to four messages, one after another (`max_batch_size` in wrangler.toml): each settles what it
- * has done after a sixth of the consumer's life, and the rest is tried again.
- */
-const BATCH_SECONDS = CONSUMER_MAX_SECONDS / 6;
+/** What is not begun after a third of the consumer's life is left for another: one GET may take over half of it. */
+const BATCH_SECONDS = CONSUMER_MAX_SECONDS / 3;
 
 /** Copies the objects of one batch and settles it once, with every outcome. */
 export async function copyBatch(message: CopyMessage, run: Run): Promise<Settlement> {
@@ -55,10 +53,15 @@ export async function copyBatch(message: CopyMessage, run: Run): Promise<Settlem
  */
 async function copyObject(listed: CopyItem, run: Run): Promise<Result<Row>> {
   let item = listed;
-  for (let attempt = 1; attempt <= 2; attempt++) {
+  for (let attempt = 1; attempt <= 3; attempt++) {
     const body = await run.source.get(sourceKeyOf(run, item.key));
     if (!body.ok) return fail(sourceFailure(body.failure));
-    if (body.value.etag === item.etag) return store(item, body.value, run);
+    if (body.value.etag === item.etag) {
+      const stored = await store(item, body.value, run);
+      if (!("stale" in stored)) return stored;
+      item = stored.stale;
+      continue;
+    }
     await body.value.body.cancel();
     const again = await listAgain(run, item);
     if (!again.ok) return again;
@@ -67,7 +70,8 @@ async function copyObject(listed: CopyItem, run: Run): Promise<Result<Row>> {
   return fail(failure("source-changed", "The object's ETag is not the one that the source lists."));
 }
 
-async function store(item: CopyItem, body: ObjectBody, run: Run): Promise<Result<Row>> {
+/** `stale`: another delivery of this message wrote an older state of the object, which may be written over. */
+async function store(item: CopyItem, body: ObjectBody, run: Run): Promise<Result<Row> | { stale: CopyItem }> {
   if (body.length !== item.size) {
     await body.body.cancel();
     return fail(failure("source-bad-answer", `The source lists ${item.size} bytes and announced ${body.length}.`));
@@ -81,14 +85,20 @@ async function store(item: CopyItem, body: ObjectBody, run: Run): Promise<Result
   const proof: Proof = body.md5 === null ? "size" : "md5";
   if (put.ok) return ok(rowOf(run, item.key, put.value, proof));
   if (put.failure.code !== "precondition-failed") return put;
-  // Somebody was there first: this message's other delivery, or a stranger.
+  // Somebody was there first: this message's other delivery, a consumer of an older run, or a stranger.
   const there = await run.store.head(storeKeyOf(run, item.key));
   if (!there.ok) {
     const gone = there.failure.code === "object-not-found";
     return fail(gone ? failure("destination-changed", "The object was deleted in R2 meanwhile.") : there.failure);
   }
-  const same = isOurs(run, item, there.value) && there.value.size === item.size;
-  return same ? ok(rowOf(run, item.key, there.value, proof)) : fail(conflictOf(item, there.value));
+  const { size, etag, custom } = there.value;
+  if (isOurs(run, item, there.value)) {
+    const isSame = size === item.size && custom[ORIGIN.etag] === item.etag;
+    return isSame ? ok(rowOf(run, item.key, there.value, proof)) : { stale: { ...item, was: etag } };
+  }
+  // Equal MD5s are equal bytes, whoever put them.
+  const isEqual = body.md5 !== null && etag === body.md5 && size === item.size && !isOfAnotherKey(item, there.value);
+  return isEqual ? ok(rowOf(run, item.key, there.value, proof)) : fail(conflictOf(item, there.value));
 }
 
 /** Looks at what is about to be overwritten: it may be the copy of another source key. */
@@ -118,13 +128,13 @@ async function putWhole(item: CopyItem, from: ObjectBody, run: Run): Promise<Res
   return reason === null ? put : fail(truncated(reason));
 }
 
+/** Reads a small body, and not a byte more than was announced. */
 async function readAll(from: ObjectBody): Promise<Result<Uint8Array>> {
+  const { readable, broken } = exactStream(from.body, from.length, false);
   try {
-    const bytes = new Uint8Array(await new Response(from.body).arrayBuffer());
-    if (bytes.length === from.length) return ok(bytes);
-    return fail(failure("source-truncated", `The source announced ${from.length} bytes and sent ${bytes.length}.`));
+    return ok(new Uint8Array(await new Response(readable).arrayBuffer()));
   } catch (error) {
-    return fail(truncated(error instanceof Error ? error.message : String(error)));
+    return fail(truncated((await broken) ?? String(error)));
   }
 }
 

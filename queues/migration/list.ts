@@ -44,12 +44,16 @@ export async function listPage(message: ListMessage, run: Run): Promise<Settleme
   return ACK;
 }
 
-/** The marker of the source's prefix itself has no key in the dataset. */
-const named = (listed: readonly Listed[]): Listed[] => listed.filter(({ key }) => key !== "");
+/** The empty marker of the source's prefix itself is no object of the dataset; one with bytes is a failure. */
+const named = (listed: readonly Listed[]): Listed[] => listed.filter(({ key, size }) => key !== "" || size > 0);
+
+/** R2 pages that are walked beside one page of the source. */
+const DESTINATION_PAGES_MAX = 10;
 
 /**
  * What R2 has at the keys of a page, by NFC key: its own listing of the same interval, and a look at each key that
- * is not in NFC, since R2 sorts it elsewhere.
+ * is not in NFC, since R2 sorts it elsewhere. Where millions of other objects lie between two keys of the page (a
+ * job's outputs), the rest of the page is looked up key by key.
  */
 async function destinationOf(
   run: Run,
@@ -62,6 +66,7 @@ async function destinationOf(
   const { prefix } = run.spec;
   const wanted = new Set(listed.map(({ key }) => storeKey(key)));
   let from: string | null = after === null ? null : prefix + after;
+  let pages = 0;
   do {
     const page = await run.store.list({ prefix, after: from });
     if (!page.ok) return page;
@@ -70,8 +75,11 @@ async function destinationOf(
       if (wanted.has(key)) there.set(key, object);
     }
     from = page.value.next;
-  } while (from !== null && compareUtf8(from.slice(prefix.length), last) < 0);
-  for (const key of listed.map((object) => object.key).filter((name) => storeKey(name) !== name)) {
+    pages++;
+  } while (from !== null && compareUtf8(from.slice(prefix.length), last) < 0 && pages < DESTINATION_PAGES_MAX);
+  const reached = from?.slice(prefix.length) ?? null;
+  const isUnseen = (key: string) => reached !== null && compareUtf8(key, reached) > 0;
+  for (const key of listed.map((object) => object.key).filter((name) => storeKey(name) !== name || isUnseen(name))) {
     const head = await run.store.head(prefix + storeKey(key));
     if (head.ok) there.set(storeKey(key), head.value);
     else if (head.failure.code !== "object-not-found") return head;
@@ -106,7 +114,7 @@ function foundRow(item: Listed, there: Destination | undefined, writer: string):
 /** A listing that may go better later is postponed; any other ends the run, since it cannot be complete. */
 async function giveUp(message: ListMessage, run: Run, problem: Failure): Promise<Settlement> {
   console.warn(JSON.stringify({ message: "listing failed", migration: run.spec.id, code: problem.code }));
-  if (isTransient(problem.code)) await run.migration.postponeList(message.seq, problem, run.tally);
+  if (isTransient(problem.code)) await run.migration.postpone(message, problem, run.tally);
   else await run.migration.failRun(message.seq, problem, run.tally);
   return ACK;
 }

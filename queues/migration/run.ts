@@ -58,7 +58,8 @@ export function metadataOf(run: Run, item: CopyItem, from: ObjectInfo): Metadata
     // R2 would guess a Content-Type where none is given.
     http: { contentType: "application/octet-stream", ...from.http },
     custom: {
-      ...from.custom,
+      // A bucket that Penstock filled once names another origin.
+      ...Object.fromEntries(Object.entries(from.custom).filter(([name]) => !name.startsWith("penstock-"))),
       [ORIGIN.migration]: run.spec.id,
       [ORIGIN.etag]: from.etag,
       [ORIGIN.modifiedAt]: String(from.lastModified),

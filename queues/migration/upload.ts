@@ -5,6 +5,7 @@ import { exactStream } from "../../workers/adapters/exact-stream.ts";
 import { migrationOf } from "../../workers/adapters/objects.ts";
 import { createR2Store } from "../../workers/adapters/r2-store.ts";
 import { type Failure, failure, isTransient } from "../../workers/core/failure.ts";
+import { CONSUMER_MAX_SECONDS } from "../../workers/core/limits.ts";
 import { storeKey } from "../../workers/core/migration/join.ts";
 import type {
   AbortMessage,
@@ -33,6 +34,8 @@ import {
 
 /** Parts of one message that are under way at once: each streams, so this bounds connections, not memory. */
 const PARTS_AT_ONCE = 2;
+/** Parts that are not begun by then are left for another consumer: one GET may take over half of this one's life. */
+const PARTS_SECONDS = CONSUMER_MAX_SECONDS / 3;
 
 /** Fixes the part plan of one object and creates its upload. */
 export async function openUpload(message: UploadMessage, run: Run): Promise<Settlement> {
@@ -72,9 +75,12 @@ export async function sendParts(message: PartMessage, run: Run): Promise<Settlem
   if (claimed === null || claimed.claims.length === 0) return ACK;
   const { upload, claims } = claimed;
   const queue = [...claims];
+  const endsAt = Date.now() + PARTS_SECONDS * 1000;
   const stop: { problem: Failure | null } = { problem: null };
   const worker = async () => {
-    for (let claim = queue.shift(); claim !== undefined && stop.problem === null; claim = queue.shift()) {
+    while (queue.length > 0 && stop.problem === null && Date.now() < endsAt) {
+      const claim = queue.shift();
+      if (claim === undefined) return;
       const sent = await sendPart(upload, claim, run);
       if (sent.ok) await run.migration.settlePart(message, claim, sent.value, takeTally(run));
       else {
@@ -84,7 +90,10 @@ export async function sendParts(message: PartMessage, run: Run): Promise<Settlem
     }
   };
   await Promise.all(Array.from({ length: PARTS_AT_ONCE }, worker));
-  if (stop.problem === null) return ACK;
+  if (stop.problem === null) {
+    if (queue.length > 0) await run.migration.releaseParts(message, queue, null, run.tally);
+    return ACK;
+  }
   const { code } = stop.problem;
   if (code === "source-changed" || code === "upload-lost" || !isTransient(code)) {
     return giveUp(message, run, stop.problem, upload.item);
@@ -130,7 +139,7 @@ export async function finishUpload(message: FinishMessage, run: Run): Promise<Se
   const { item } = upload;
   const key = storeKeyOf(run, item.key);
   const before = await run.store.head(key);
-  if (!before.ok && before.failure.code !== "object-not-found") return settlementOf(before.failure);
+  if (!before.ok && before.failure.code !== "object-not-found") return postpone(message, run, before.failure);
   const there = before.ok ? before.value : null;
   if (there !== null && there.etag !== item.was && isOurs(run, item, there)) {
     return prove(message, run, item, there, parts); // Completed before, and the answer was lost.
@@ -142,10 +151,16 @@ export async function finishUpload(message: FinishMessage, run: Run): Promise<Se
   const completed = await run.store.completeUpload(key, upload.uploadId, parts);
   if (completed.ok) return prove(message, run, item, completed.value, parts);
   const { code } = completed.failure;
-  if (code !== "upload-lost" && isTransient(code)) return settlementOf(completed.failure);
+  if (code !== "upload-lost" && isTransient(code)) return postpone(message, run, completed.failure);
   const after = await run.store.head(key);
   if (after.ok && isOurs(run, item, after.value)) return prove(message, run, item, after.value, parts);
   return giveUp(message, run, completed.failure, item);
+}
+
+/** R2 has trouble: the parts are all there, so the finish is tried again later. */
+async function postpone(message: FinishMessage, run: Run, problem: Failure): Promise<Settlement> {
+  await run.migration.postpone(message, problem, run.tally);
+  return ACK;
 }
 
 async function prove(

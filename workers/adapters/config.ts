@@ -45,14 +45,21 @@ const schema = z.object({
       z.string().min(1),
     ),
   ),
-  R2_ENDPOINT: z.url({ protocol: /^https?$/ }).refine((text) => !text.endsWith("/"), "has no trailing slash"),
+  R2_ENDPOINT: z
+    .url({ protocol: /^https?$/ })
+    .refine((text) => !text.endsWith("/"), "has no trailing slash")
+    .refine((text) => !text.includes("//account-id."), "is the placeholder; name your account's endpoint"),
   R2_ACCESS_KEY_ID: z.string().min(1),
   R2_SECRET_ACCESS_KEY: z.string().min(1),
   MULTIPART_THRESHOLD_BYTES: z.coerce.number().int().min(PART_MIN_BYTES).max(PUT_MAX_BYTES).default(PART_DEFAULT_BYTES),
   PART_BYTES: z.coerce.number().int().min(PART_MIN_BYTES).max(PUT_MAX_BYTES).default(PART_DEFAULT_BYTES),
   SILENCE_SECONDS: z.coerce.number().int().min(1).max(86_400),
   CORS_ORIGINS: z.string().default("*"),
-  DATA_HOST: z.string().default(""),
+  DATA_HOST: z
+    .string()
+    .regex(/^([a-z0-9.-]+(:\d+)?)?$/i, "is a host, such as data.example.com")
+    .toLowerCase()
+    .default(""),
   API_TOKENS: table(z.array(apiTokenSchema)),
   MASTER_KEYS: z.string(),
 });

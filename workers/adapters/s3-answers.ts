@@ -1,5 +1,6 @@
 import { type Failure, failure } from "../core/failure.ts";
 import type { ByteRange } from "../core/http/range.ts";
+import { RETRY_AFTER_MAX_SECONDS } from "../core/limits.ts";
 import { fail, ok, type Result } from "../core/result.ts";
 import type { HttpMetadata, ObjectBody, ObjectInfo } from "../ports/object-store.ts";
 import { parseError } from "./s3-xml.ts";
@@ -85,7 +86,7 @@ export function classify(response: Response, body: string): Failure {
   const { code, message } = parseError(body);
   const said = code === "" ? `status ${response.status}` : `${code}: ${message}`;
   const retryAfter = parseLength(response.headers.get("retry-after"));
-  const wait = retryAfter === null ? {} : { retryAfterSeconds: retryAfter };
+  const wait = retryAfter === null ? {} : { retryAfterSeconds: Math.min(retryAfter, RETRY_AFTER_MAX_SECONDS) };
   if (WRONG_REGION.has(code) || (response.status >= 300 && response.status < 400)) {
     const region = response.headers.get("x-amz-bucket-region");
     const where = region === null ? "" : ` The bucket is in region "${region}".`;

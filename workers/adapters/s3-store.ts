@@ -12,7 +12,7 @@ import { parseListing } from "./s3-xml.ts";
 
 /** Seconds within which a source must answer a listing or a HEAD, and finish the body of a GET. */
 const ANSWER_SECONDS = 60;
-const BODY_SECONDS = 600;
+const BODY_SECONDS = 500;
 
 /**
  * An S3-compatible bucket as an object reader, signed with SigV4 by aws4fetch.
@@ -80,7 +80,7 @@ export function createS3Store(source: SourceConfig, credentials: Credentials): O
       const page = parseListing(body.value);
       if (!page.ok) return page;
       const { objects, truncated } = page.value;
-      const unordered = findDisorder(objects, after);
+      const unordered = findDisorder(objects, prefix, after);
       if (unordered !== null) return fail(unordered);
       const last = objects.at(-1)?.key ?? null;
       if (truncated && last === null) return fail(failure("source-bad-answer", "A truncated listing names no key."));
@@ -132,9 +132,10 @@ function formatRange(range: ByteRange): string {
 }
 
 /** Resuming by the last key is endless or lossy where the keys do not ascend. */
-function findDisorder(objects: { key: string }[], after: string | null): Failure | null {
+function findDisorder(objects: { key: string }[], prefix: string, after: string | null): Failure | null {
   let previous = after;
   for (const { key } of objects) {
+    if (!key.startsWith(prefix)) return failure("source-bad-answer", "The listing has keys outside the prefix.");
     if (previous !== null && compareUtf8(key, previous) <= 0) {
       return failure("source-bad-answer", "The listing is not in ascending order of its keys' UTF-8 bytes.");
     }
@@ -143,30 +144,38 @@ function findDisorder(objects: { key: string }[], after: string | null): Failure
   return null;
 }
 
-/** An error document is small; a body that is not ends after 64 KiB. */
+/** A page of 1,000 keys of 1,024 bytes each, percent-encoded, and their XML. */
+const LISTING_MAX_BYTES = 8 * 1024 * 1024;
+const ERROR_MAX_BYTES = 65_536;
+
+/** An error document is small; one that is not, or breaks off, is read as far as it goes: the status says enough. */
 async function readStart(response: Response): Promise<string> {
-  const reader = response.body?.getReader();
-  if (reader === undefined) return "";
-  const decoder = new TextDecoder();
-  let text = "";
-  try {
-    while (text.length < 65_536) {
-      const { done, value } = await reader.read();
-      if (done) break;
-      text += decoder.decode(value, { stream: true });
-    }
-    await reader.cancel();
-  } catch {
-    // The status says enough.
-  }
-  return text;
+  return (await readCapped(response, ERROR_MAX_BYTES)).text;
 }
 
 async function readText(response: Response): Promise<Result<string>> {
+  const { text, problem } = await readCapped(response, LISTING_MAX_BYTES);
+  return problem === null ? ok(text) : fail(problem);
+}
+
+async function readCapped(response: Response, maxBytes: number): Promise<{ text: string; problem: Failure | null }> {
+  const reader = response.body?.getReader();
+  if (reader === undefined) return { text: "", problem: null };
+  const decoder = new TextDecoder();
+  let text = "";
+  let bytes = 0;
   try {
-    return ok(await response.text());
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) return { text: text + decoder.decode(), problem: null };
+      bytes += value.length;
+      if (bytes > maxBytes) break;
+      text += decoder.decode(value, { stream: true });
+    }
+    await reader.cancel();
+    return { text, problem: failure("source-bad-answer", `The answer is longer than ${maxBytes} bytes.`) };
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
-    return fail(failure("source-truncated", `The listing broke off: ${reason}`));
+    return { text, problem: failure("source-truncated", `The answer broke off: ${reason}`) };
   }
 }

@@ -1,5 +1,6 @@
 import { XMLParser } from "fast-xml-parser";
 import { failure } from "../core/failure.ts";
+import { LIST_MAX_KEYS } from "../core/limits.ts";
 import { fail, ok, type Result } from "../core/result.ts";
 import type { ListedObject } from "../ports/object-store.ts";
 
@@ -25,8 +26,10 @@ export function parseListing(xml: string): Result<{ objects: ListedObject[]; tru
     return fail(failure("source-bad-answer", "The listing does not say whether it is truncated."));
   }
   const urlEncoded = root["EncodingType"] === "url";
+  const entries: unknown[] = Array.isArray(root["Contents"]) ? root["Contents"] : [];
+  if (entries.length > LIST_MAX_KEYS) return fail(failure("source-bad-answer", "The listing has over 1,000 entries."));
   const objects: ListedObject[] = [];
-  for (const entry of Array.isArray(root["Contents"]) ? root["Contents"] : []) {
+  for (const entry of entries) {
     const object = isRecord(entry) ? parseEntry(entry, urlEncoded) : null;
     if (object === null) return fail(failure("source-bad-answer", "An entry of the listing has no key, size or ETag."));
     objects.push(object);
@@ -45,7 +48,8 @@ function parseEntry(entry: Record<string, unknown>, urlEncoded: boolean): Listed
   const key = urlEncoded ? decodeKey(text(entry["Key"])) : text(entry["Key"]);
   const size = /^\d+$/.test(text(entry["Size"])) ? Number(text(entry["Size"])) : Number.NaN;
   const etag = text(entry["ETag"]).replaceAll('"', "");
-  if (key === null || key === "" || !Number.isSafeInteger(size) || etag === "") return null;
+  if (key === null || key === "" || key.length > KEY_MAX_LENGTH || !Number.isSafeInteger(size)) return null;
+  if (etag === "" || etag.length > ETAG_MAX_LENGTH) return null;
   const lastModified = Date.parse(text(entry["LastModified"]));
   const storageClass = text(entry["StorageClass"]);
   return {
@@ -56,6 +60,10 @@ function parseEntry(entry: Record<string, unknown>, urlEncoded: boolean): Listed
     ...(storageClass === "" ? {} : { storageClass }),
   };
 }
+
+/** What is longer is no answer of S3, and would not fit a queue's message. */
+const KEY_MAX_LENGTH = 4096;
+const ETAG_MAX_LENGTH = 256;
 
 /** With `encoding-type=url` S3 writes a space as "+", and a plus as "%2B". */
 function decodeKey(encoded: string): string | null {

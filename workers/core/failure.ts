@@ -14,6 +14,7 @@ export const FAILURES = {
   "key-too-long": "The object key is longer than 1,024 bytes",
   "invalid-name": "The name is not allowed",
   "unknown-route": "There is nothing at this path",
+  misdirected: "This host does not serve it",
   "method-not-allowed": "This path does not answer that method",
   // Who the caller is.
   "missing-token": "A token is needed",

@@ -42,6 +42,8 @@ export const MANIFEST_MAX_BYTES = 8_000_000_000;
 export const BODY_MAX_BYTES = 1 * MiB;
 /** 10,000 keys of 1,024 bytes each, and their JSON. */
 export const URLS_BODY_MAX_BYTES = 16 * MiB;
+/** Nodes of one job, each a row that every status reads. */
+export const NODES_MAX = 4096;
 /** Outputs of one job: `finish` looks at each, within the 10,000 subrequests of an invocation. */
 export const OUTPUTS_MAX = 5000;
 /** Keys in one `urls` request. */
@@ -59,12 +61,14 @@ export const PRESIGN_MAX_SECONDS = 604_800;
 /** A whole object up to this size is held in memory while it is put into the cache. */
 export const CACHE_OBJECT_MAX_BYTES = 8 * MiB;
 
+/** Bytes of whole objects that an isolate holds at once; each is held a second time while it is put. */
+export const CACHE_HELD_MAX_BYTES = 32 * MiB;
 /** A range of an object up to this size is answered from the whole object, which is then in the cache for the next. */
 export const CACHE_RANGED_OBJECT_MAX_BYTES = 1 * MiB;
 
 /** Failures that are kept as rows in a migration; beyond these only their number is known. */
 export const FAILURE_ROWS_MAX = 10_000;
-/** Times an object is tried again in a fresh batch after transient failures. */
-export const TRIES_MAX = 5;
+/** Seconds that a source's Retry-After is followed for: one answer must not stop a run for a year. */
+export const RETRY_AFTER_MAX_SECONDS = 300;
 /** Batches handed out and not settled beyond which the listing waits for the copying. */
 export const BATCHES_IN_FLIGHT_MAX = 512;

@@ -18,7 +18,10 @@ app.use(async (c, next) => {
   const started = Date.now();
   c.set("requestId", crypto.randomUUID());
   const config = configOf(c.env);
-  if (!config.ok) return refuse(c, config.failure);
+  if (!config.ok) {
+    console.error(JSON.stringify({ message: "misconfigured", detail: config.failure.detail }));
+    return refuse(c, config.failure);
+  }
   c.set("config", config.value);
   c.set("tokens", tokensOf(c.env, config.value));
   await next();
@@ -34,7 +37,9 @@ app.use(async (c, next) => {
   const { dataHost } = c.get("config");
   const isData = /^\/[dt]\//.test(c.req.path);
   if (dataHost === null || (new URL(c.req.url).host === dataHost) === isData) return next();
-  return refuse(c, failure("unknown-route", isData ? `Data is served by ${dataHost}.` : "Only data is served here."));
+  return isData
+    ? data.refuse(c, failure("misdirected", `Data is served by ${dataHost}.`))
+    : refuse(c, failure("unknown-route", "Only data is served here."));
 });
 app.all("/d/*", data.serve);
 app.all("/t/*", data.serve);

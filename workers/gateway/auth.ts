@@ -2,6 +2,7 @@ import type { MiddlewareHandler } from "hono";
 import { type ApiToken, type Role, ROLES } from "../adapters/config.ts";
 import { sha256Hex, timingSafeEqual } from "../adapters/web-hmac.ts";
 import { type Failure, failure } from "../core/failure.ts";
+import { nameSchema } from "../core/manifest/dataset.ts";
 import { fail, ok, type Result } from "../core/result.ts";
 import { type Ctx, type Gateway, refuse } from "./context.ts";
 
@@ -43,8 +44,13 @@ export function datasetAllowed(token: ApiToken, dataset: string): Failure | null
 
 /** Lets through API tokens that may touch the dataset in the path. */
 export const datasetInPath: MiddlewareHandler<Gateway> = async (c, next) => {
-  const refused = datasetAllowed(c.get("apiToken"), c.req.param("dataset") ?? "");
+  const name = c.req.param("dataset") ?? "";
+  const refused = datasetAllowed(c.get("apiToken"), name);
   if (refused !== null) return refuse(c, refused);
+  // An object is made by asking for it: only names that a dataset can have are asked for. PUT says what is wrong.
+  if (c.req.method !== "PUT" && !nameSchema.safeParse(name).success) {
+    return refuse(c, failure("unknown-dataset", "No dataset can have this name.", { field: "dataset" }));
+  }
   await next();
   return undefined;
 };

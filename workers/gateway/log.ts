@@ -8,5 +8,5 @@ const TOKEN = /eyJ[\w-]*(?:(?:\.|%2e)[\w-]*)*/gi;
  */
 export function loggable(rawUrl: string): string {
   const path = rawUrl.replace(/^[a-z]+:\/\/[^/?#]*/i, "").replace(/[?#].*$/s, "");
-  return path.replace(/^\/t\/[^/]*/, "/t/…").replace(TOKEN, "…");
+  return path.replace(/^\/+(?:t|%74)\/+[^/]*/i, "/t/…").replace(TOKEN, "…");
 }

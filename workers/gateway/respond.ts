@@ -10,6 +10,7 @@ const STATUS: Record<FailureCode, number> = {
   "key-too-long": 400,
   "invalid-name": 400,
   "unknown-route": 404,
+  misdirected: 421,
   "method-not-allowed": 405,
   "missing-token": 401,
   "invalid-token": 401,

@@ -76,6 +76,9 @@ export const finishBodySchema = z.strictObject({
   outputs: z.array(keySchema).max(URLS_MAX_KEYS).optional(),
 });
 
+/** The custom metadata by which an output names the job that put it. */
+export const OUTPUT_JOB = "penstock-job";
+
 /** A job as it is kept; fixed when it is created. */
 export interface JobSpec extends JobBody {
   id: string;
@@ -96,7 +99,7 @@ export function checkOutputPrefix(body: JobBody): Failure | null {
   if (outputPrefix === undefined) return null;
   const clash =
     input.prefixes.find((prefix) => overlaps(prefix, outputPrefix)) ??
-    input.keys.find((key) => key.startsWith(outputPrefix));
+    input.keys.find((key) => key.normalize("NFC").startsWith(outputPrefix));
   if (clash === undefined) return null;
   const detail = `The output prefix "${outputPrefix}" overlaps the input "${clash}"; choose a prefix beside it.`;
   return failure("prefix-overlap", detail, { field: "outputPrefix" });

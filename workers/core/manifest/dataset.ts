@@ -7,12 +7,17 @@ const NAME_PATTERN = /^[a-z0-9][a-z0-9-]{0,62}$/;
 export const nameSchema = z.string().regex(NAME_PATTERN, 'must be 1 to 63 of a-z, 0-9 and "-", and not begin with "-"');
 
 /** A prefix ends in "/", so that "era5" never opens "era5-private". */
-export const prefixSchema = z
+const foreignPrefixSchema = z
   .string()
   .max(512)
   .refine((text) => text === "" || text.endsWith("/"), 'must be empty or end in "/"')
-  .refine((text) => text.isWellFormed() && !text.includes("\0"), "must be well-formed text without NUL")
-  .refine((text) => text === text.normalize("NFC"), "must be in Unicode NFC, as R2 keeps its keys");
+  .refine((text) => text.isWellFormed() && !text.includes("\0"), "must be well-formed text without NUL");
+
+/** A prefix in R2. */
+export const prefixSchema = foreignPrefixSchema.refine(
+  (text) => text === text.normalize("NFC"),
+  "must be in Unicode NFC, as R2 keeps its keys",
+);
 
 /** A key that R2 can hold. */
 export const keySchema = z.string().refine((key) => checkKey(key).ok, "must be 1 to 1,024 bytes of UTF-8 without NUL");
@@ -21,7 +26,7 @@ export const keySchema = z.string().refine((key) => checkKey(key).ok, "must be 1
 export const datasetBodySchema = z.strictObject({
   kind: z.enum(["files", "zarr"]),
   /** Where it is migrated from; without one it is filled by other means. */
-  source: z.strictObject({ name: nameSchema, prefix: z.string().max(1024) }).optional(),
+  source: z.strictObject({ name: nameSchema, prefix: foreignPrefixSchema }).optional(),
   /** The R2 binding and the prefix in it; fixed for good. */
   bucket: z.string().min(1).max(64).default("DATASETS"),
   prefix: prefixSchema,

@@ -1,2 +1,18 @@
+import type { FailureCode } from "../failure.ts";
+
 /** Seconds to wait before try number `tries` (from 1): 2, 8, 32, and at most two minutes. */
 export const planSeconds = (tries: number): number => Math.min(120, 2 * 4 ** Math.max(0, tries - 1));
+
+/**
+ * How often work is tried that failed with this code. An outage is waited for, some quarter of an hour with the delays
+ * above; an answer that is wrong is likely to be wrong again.
+ */
+export const triesMax = (code: FailureCode): number => (OUTAGES.has(code) ? 10 : 5);
+
+const OUTAGES: ReadonlySet<FailureCode> = new Set<FailureCode>([
+  "source-unreachable",
+  "source-throttled",
+  "source-unavailable",
+  "store-throttled",
+  "store-unavailable",
+]);

@@ -83,6 +83,7 @@ function isSame(object: Listed, there: { etag: string; size: number }, row: Reme
 }
 
 function refuse(object: Listed, key: string, prefixBytes: number): Failure | null {
+  if (key === "") return failure("invalid-key", "Its key is the source's prefix itself: it has no key in the dataset.");
   const bytes = new TextEncoder().encode(key).length + prefixBytes;
   if (bytes > KEY_MAX_BYTES) {
     return failure("key-too-long", `With the dataset's prefix the key has ${bytes} bytes; R2 takes ${KEY_MAX_BYTES}.`);

@@ -15,3 +15,16 @@ export function compareUtf8(a: string, b: string): number {
 }
 
 const rank = (unit: number): number => (unit < 0xd800 ? unit : unit < 0xe000 ? unit + 0x2000 : unit - 0x800);
+
+/**
+ * The first key after all keys that begin with the prefix, in UTF-8 order: its last code point, one up. Null where
+ * there is no end: the empty prefix.
+ */
+export function prefixEnd(prefix: string): string | null {
+  const points = Array.from(prefix, (char) => char.codePointAt(0) ?? 0);
+  while (points.at(-1) === 0x10ffff) points.pop();
+  const last = points.pop();
+  if (last === undefined) return null;
+  // The surrogates are no code points of their own.
+  return String.fromCodePoint(...points, last === 0xd7ff ? 0xe000 : last + 1);
+}

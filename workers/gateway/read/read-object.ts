@@ -1,4 +1,5 @@
 import { Memo } from "../../adapters/memo.ts";
+import type { MemoryBudget } from "../../adapters/memory-budget.ts";
 import type { ObjectCache } from "../../adapters/object-cache.ts";
 import { type Failure, failure } from "../../core/failure.ts";
 import { evaluateConditions, type Preconditions, rangeApplies } from "../../core/http/conditional.ts";
@@ -34,14 +35,18 @@ export type Reading =
     }
   | { status: 304; object: KnownObject };
 
-/** `hit`: no R2 operation for the bytes; `miss`: read, and put into the cache; `bypass`: not cacheable as it was asked. */
-export type CacheOutcome = "hit" | "miss" | "bypass";
+/**
+ * `hit`: no R2 operation for the bytes; `miss`: read, and put into the cache; `bypass`: not cacheable as it was asked,
+ * or too much is held already; null: there are no bytes.
+ */
+export type CacheOutcome = "hit" | "miss" | "bypass" | null;
 
 export interface ReadDeps {
   store: ObjectReader;
   bucket: string;
   cache: ObjectCache;
   memo: Memo<KnownObject>;
+  budget: MemoryBudget;
   /** How long an ETag may be remembered. */
   liveTtlMs: number;
   now: number;
@@ -59,12 +64,15 @@ export const createLiveMemo = (): Memo<KnownObject> => new Memo<KnownObject>(20_
  */
 export async function readObject(deps: ReadDeps, key: string, request: ReadRequest): Promise<Result<Reading>> {
   const remembered = deps.memo.get(memoKey(deps, key), deps.now, deps.liveTtlMs);
-  if (remembered !== null) {
-    const reading = await readKnown(deps, key, request, remembered);
-    if (reading.ok || reading.failure.code !== "object-changed") return reading;
+  let reading = await (remembered === null
+    ? readUnknown(deps, key, request)
+    : readKnown(deps, key, request, remembered));
+  for (let again = 1; again <= 2 && !reading.ok && reading.failure.code === "object-changed"; again++) {
     deps.memo.delete(memoKey(deps, key));
+    reading = await readUnknown(deps, key, request);
   }
-  return readUnknown(deps, key, request);
+  if (reading.ok || reading.failure.code !== "object-changed") return reading;
+  return fail(failure("store-unavailable", "The object changes faster than it can be read.", { retryAfterSeconds: 1 }));
 }
 
 async function readKnown(
@@ -78,19 +86,25 @@ async function readKnown(
   const { status, offset, length } = planned.value;
   const answer = (body: BodyInit | null, cache: CacheOutcome): Result<Reading> =>
     ok({ status, object, offset, length, body, cache });
-  if (request.method === "HEAD") return answer(null, "hit");
+  if (request.method === "HEAD") return answer(null, null);
   const cacheable = object.size <= CACHE_OBJECT_MAX_BYTES;
-  const cached = cacheable ? await deps.cache.match(deps.bucket, key, object.etag) : null;
-  if (cached !== null) return answer(cached.subarray(offset, offset + length), "hit");
-  if (object.size > (status === 206 ? CACHE_RANGED_OBJECT_MAX_BYTES : CACHE_OBJECT_MAX_BYTES)) {
+  const part = status === 206 ? { offset, length } : null;
+  const cached = cacheable ? await deps.cache.match(deps.bucket, key, object.etag, part) : null;
+  if (cached !== null) return answer(cached, "hit");
+  const max = part === null ? CACHE_OBJECT_MAX_BYTES : CACHE_RANGED_OBJECT_MAX_BYTES;
+  const release = object.size <= max ? deps.budget.reserve(object.size, deps.now) : null;
+  if (release === null) {
     const range: ByteRange = { kind: "bounded", start: offset, end: offset + length - 1 };
-    const part = await deps.store.get(key, { ifMatch: object.etag, ...(status === 206 ? { range } : {}) });
-    return part.ok ? answer(part.value.body, "bypass") : fail(changed(part.failure));
+    const got = await deps.store.get(key, { ifMatch: object.etag, ...(part === null ? {} : { range }) });
+    return got.ok ? answer(got.value.body, "bypass") : fail(changed(got.failure));
   }
   const whole = await deps.store.get(key, { ifMatch: object.etag });
-  if (!whole.ok) return fail(changed(whole.failure));
-  const bytes = await keep(deps, key, object, whole.value.body);
-  return bytes.ok ? answer(bytes.value.subarray(offset, offset + length), "miss") : bytes;
+  if (!whole.ok) {
+    release();
+    return fail(changed(whole.failure));
+  }
+  const kept = await keep(deps, key, object, whole.value.body, { offset, length }, release);
+  return kept.ok ? answer(kept.value, "miss") : kept;
 }
 
 async function readUnknown(deps: ReadDeps, key: string, request: ReadRequest): Promise<Result<Reading>> {
@@ -116,11 +130,11 @@ async function readUnknown(deps: ReadDeps, key: string, request: ReadRequest): P
     return readKnown(deps, key, request, object);
   }
   const { status, offset, length } = served;
-  if (status === 206 || object.size > CACHE_OBJECT_MAX_BYTES) {
-    return ok({ status, object, offset, length, body, cache: "bypass" });
-  }
-  const bytes = await keep(deps, key, object, body);
-  return bytes.ok ? ok({ status, object, offset, length, body: bytes.value, cache: "miss" }) : bytes;
+  const fits = status === 200 && object.size <= CACHE_OBJECT_MAX_BYTES;
+  const release = fits ? deps.budget.reserve(object.size, deps.now) : null;
+  if (release === null) return ok({ status, object, offset, length, body, cache: "bypass" });
+  const kept = await keep(deps, key, object, body, { offset, length }, release);
+  return kept.ok ? ok({ status, object, offset, length, body: kept.value, cache: "miss" }) : kept;
 }
 
 /** Decides the status and the bytes. An absent Range is 200; a Range that applies is 206, also of the whole. */
@@ -144,19 +158,39 @@ function plan(
   return ok({ status: 206, ...span });
 }
 
-/** Holds a small whole object, to put it into the cache after the answer. */
+/**
+ * Holds a whole object, to answer from it and to put it into the cache afterwards. `release` is called when both are
+ * done: the client may be slow.
+ */
 async function keep(
   deps: ReadDeps,
   key: string,
   object: KnownObject,
   body: ReadableStream<Uint8Array>,
-): Promise<Result<Uint8Array>> {
+  { offset, length }: { offset: number; length: number },
+  release: () => void,
+): Promise<Result<ReadableStream<Uint8Array>>> {
   try {
     const bytes = new Uint8Array(await new Response(body).arrayBuffer());
-    deps.waitUntil(deps.cache.put(deps.bucket, key, object.etag, bytes));
-    return ok(bytes);
+    const { readable, writable } = new FixedLengthStream(length);
+    const put = deps.cache.put(deps.bucket, key, object.etag, bytes);
+    const sent = send(writable, bytes.subarray(offset, offset + length));
+    deps.waitUntil(Promise.all([put, sent]).then(release));
+    return ok(readable);
   } catch (error) {
+    release();
     return fail(failure("store-unavailable", `The read from R2 broke off: ${String(error)}`));
+  }
+}
+
+/** Ends when the client has taken all, or has gone. */
+async function send(writable: WritableStream, bytes: Uint8Array): Promise<void> {
+  const writer = writable.getWriter();
+  try {
+    await writer.write(bytes);
+    await writer.close();
+  } catch {
+    // It has gone.
   }
 }
 
@@ -167,10 +201,14 @@ async function learn(deps: ReadDeps, key: string): Promise<Result<KnownObject>> 
 
 function know(deps: ReadDeps, key: string, info: ObjectInfo): KnownObject {
   const { size, etag, lastModified, http } = info;
-  const object = { size, etag, lastModified, http, logicalEtag: info.custom[ORIGIN.etag] ?? etag };
+  const origin = info.custom[ORIGIN.etag] ?? "";
+  const object = { size, etag, lastModified, http, logicalEtag: ETAG.test(origin) ? origin : etag };
   deps.memo.set(memoKey(deps, key), object, deps.now);
   return object;
 }
+
+/** What an entity tag may consist of (RFC 9110, section 8.8.3), in ASCII. */
+const ETAG = /^[\x21\x23-\x7e]{1,256}$/;
 
 /** What was remembered is no longer what is there: look again. */
 const changed = (failed: Failure): Failure =>

@@ -1,5 +1,6 @@
 import { bucketOf } from "../../adapters/config.ts";
 import { knownDataset } from "../../adapters/known-datasets.ts";
+import { MemoryBudget } from "../../adapters/memory-budget.ts";
 import { objectCache } from "../../adapters/object-cache.ts";
 import { createR2Store } from "../../adapters/r2-store.ts";
 import { revokedByJob } from "../../adapters/revocation.ts";
@@ -10,6 +11,7 @@ import { formatHttpDate } from "../../core/http/date.ts";
 import { checkKey, type DataTarget, parseDataTarget } from "../../core/http/key-path.ts";
 import { formatContentRange } from "../../core/http/range.ts";
 import { dataHeaders } from "../../core/http/stored-headers.ts";
+import { CACHE_HELD_MAX_BYTES } from "../../core/limits.ts";
 import { storeKey } from "../../core/migration/join.ts";
 import { fail, ok, type Result } from "../../core/result.ts";
 import { bearer } from "../auth.ts";
@@ -18,6 +20,7 @@ import { createLiveMemo, readObject, type Reading } from "../read/read-object.ts
 import { problem } from "../respond.ts";
 
 const memo = createLiveMemo();
+const budget = new MemoryBudget(CACHE_HELD_MAX_BYTES);
 
 /** The data plane: GET, HEAD and OPTIONS on `/d/:dataset[@version]/*key` and `/t/:capability/...`. */
 export async function serve(c: Ctx): Promise<Response> {
@@ -29,25 +32,27 @@ export async function serve(c: Ctx): Promise<Response> {
     response.headers.set("allow", "GET, HEAD, OPTIONS");
     return response;
   }
-  const read = await readTarget(c, method);
+  const read = await readTarget(c, method).catch((error: unknown) => {
+    console.error(JSON.stringify({ message: "read failed", requestId: c.get("requestId"), error: String(error) }));
+    return fail(failure("store-unavailable", "The read failed here; try again."));
+  });
   return read.ok ? respond(read.value, method, cors) : refuse(c, read.failure, cors);
 }
 
 async function readTarget(c: Ctx, method: "GET" | "HEAD"): Promise<Result<Reading>> {
   const target = parseDataTarget(c.req.raw.url);
-  if (!target.ok) return target;
+  if (!target.ok) return fail(notMissing(target.failure));
   const claims = await authorise(c, target.value);
   if (!claims.ok) return claims;
   const { version, key } = target.value;
   const dataset = await knownDataset(c.env, target.value.dataset);
-  if (!dataset.ok) return dataset;
+  if (!dataset.ok) return fail(notMissing(dataset.failure));
   // A name used again is not the old dataset: the capability holds its id.
   if (claims.value.ds !== dataset.value.id) return fail(OTHER_DATASET);
-  if (version !== "live")
-    return fail(failure("unknown-version", `There is no version ${version}; only "live" as yet.`));
+  if (version !== "live") return fail(OTHER_DATASET);
   const { bucket, prefix, liveTtlSeconds } = dataset.value;
   const binding = bucketOf(c.env, bucket);
-  if (binding === null) return fail(failure("unknown-bucket", `The R2 binding "${bucket}" is not there any more.`));
+  if (binding === null) return fail(failure("misconfigured", `The R2 binding "${bucket}" is not there any more.`));
   const stored = checkKey(prefix + storeKey(key)); // The dataset's prefix counts towards R2's 1,024 bytes.
   if (!stored.ok) return stored;
   const header = (name: string) => c.req.header(name) ?? null;
@@ -57,6 +62,7 @@ async function readTarget(c: Ctx, method: "GET" | "HEAD"): Promise<Result<Readin
       bucket,
       cache: objectCache,
       memo,
+      budget,
       liveTtlMs: liveTtlSeconds * 1000,
       now: Date.now(),
       waitUntil: (work) => c.executionCtx.waitUntil(work),
@@ -72,6 +78,21 @@ async function readTarget(c: Ctx, method: "GET" | "HEAD"): Promise<Result<Readin
       ifUnmodifiedSince: header("if-unmodified-since"),
     },
   );
+}
+
+/**
+ * Only an object may be missing here: a Zarr reader takes a 404 for a chunk of fill values, and trains on zeros.
+ */
+function notMissing(failed: Failure): Failure {
+  switch (failed.code) {
+    case "unknown-dataset":
+    case "unknown-version":
+      return failure("out-of-scope", failed.detail, { field: "dataset" });
+    case "unknown-route":
+      return failure("invalid-key", failed.detail);
+    default:
+      return failed;
+  }
 }
 
 /** The capability of a request, if it covers the key: from the path, the header or the query. */
@@ -115,13 +136,13 @@ function respond(reading: Reading, method: string, cors: Header[]): Response {
   }
   const { status, offset, length, body, cache } = reading;
   headers.set("content-length", String(length));
-  headers.set("cache-status", cache === "hit" ? "penstock; hit" : `penstock; fwd=${cache}`);
+  if (cache !== null) headers.set("cache-status", cache === "hit" ? "penstock; hit" : `penstock; fwd=${cache}`);
   if (status === 206) headers.set("content-range", formatContentRange(offset, length, object.size));
   // Stored bytes go out as they are stored: "manual" keeps the runtime from compressing them a second time.
   return new Response(method === "HEAD" ? null : body, { status, headers, encodeBody: "manual" });
 }
 
-function refuse(c: Ctx, failed: Failure, cors: Header[]): Response {
+export function refuse(c: Ctx, failed: Failure, cors: Header[] = corsHeaders(c)): Response {
   const response = problem(failed, c.get("requestId"));
   const type = response.headers.get("content-type") ?? "";
   for (const [name, value] of [...cors, ...dataHeaders({ contentType: type }, { cacheControl: "no-store" })]) {

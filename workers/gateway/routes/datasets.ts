@@ -14,7 +14,7 @@ import {
   nameSchema,
   prefixSchema,
 } from "../../core/manifest/dataset.ts";
-import { datasetAllowed, tokenOf } from "../auth.ts";
+import { tokenOf } from "../auth.ts";
 import { readBody, readQuery } from "../body.ts";
 import { answer, type Ctx, dataOrigin, refuse } from "../context.ts";
 import { formatCursor, pageQuery } from "../paging.ts";
@@ -23,15 +23,18 @@ import { formatCursor, pageQuery } from "../paging.ts";
 export async function list(c: Ctx): Promise<Response> {
   const query = readQuery(c, z.strictObject(pageQuery));
   if (!query.ok) return refuse(c, query.failure);
-  const { entries, next } = await directoryOf(c.env).list("dataset", query.value.cursor ?? null, query.value.limit);
-  const datasets = entries
-    .filter(({ name }) => datasetAllowed(tokenOf(c), name) === null)
-    .map(({ name, id, summary, createdAt }) => ({
-      name,
-      id,
-      ...summary,
-      createdAt: new Date(createdAt).toISOString(),
-    }));
+  const { entries, next } = await directoryOf(c.env).list(
+    "dataset",
+    query.value.cursor ?? null,
+    query.value.limit,
+    tokenOf(c).datasets ?? null,
+  );
+  const datasets = entries.map(({ name, id, summary, createdAt }) => ({
+    name,
+    id,
+    ...summary,
+    createdAt: new Date(createdAt).toISOString(),
+  }));
   return answer(c, { datasets, ...(next === null ? {} : { cursor: formatCursor(next) }) });
 }
 

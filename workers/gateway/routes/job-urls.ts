@@ -3,7 +3,7 @@ import { webHmac } from "../../adapters/web-hmac.ts";
 import { covers } from "../../core/capability/scope.ts";
 import { type Failure, failure } from "../../core/failure.ts";
 import { checkKey, formatDataUrl } from "../../core/http/key-path.ts";
-import { type JobSpec, readScope, type UrlsBody, urlsBodySchema } from "../../core/jobs/job.ts";
+import { type JobSpec, OUTPUT_JOB, readScope, type UrlsBody, urlsBodySchema } from "../../core/jobs/job.ts";
 import { URLS_BODY_MAX_BYTES } from "../../core/limits.ts";
 import { storeKey } from "../../core/migration/join.ts";
 import { fail, ok, type Result } from "../../core/result.ts";
@@ -23,7 +23,8 @@ export async function urls(c: Ctx): Promise<Response> {
   const refused = checkScope(body.value, spec);
   if (refused !== null) return refuse(c, refused);
   if (body.value.method === "PUT") {
-    const announced = await job.announce(body.value.objects);
+    const outputs = body.value.objects.map((output) => ({ ...output, key: storeKey(output.key) }));
+    const announced = await job.announce(outputs);
     if (!announced.ok) return refuse(c, announced.failure);
   } else if (await job.hasEnded()) return refuse(c, failure("job-ended", `The job has ended; start another.`));
   const now = Date.now();
@@ -55,6 +56,8 @@ function checkScope(body: UrlsBody, spec: JobSpec): Failure | null {
   return null;
 }
 
+const EDGE_URLS_MAX_LENGTH = 16 * 1024 * 1024;
+
 interface SignedUrl {
   key: string;
   url: string;
@@ -79,6 +82,11 @@ async function signGets(
     const read = await signedRoot(c, dataset, readScope(spec), spec.id, expiresSeconds);
     if ("failure" in read) return fail(read.failure);
     const base = read.rootUrl.slice(0, -1);
+    // The capability is in each URL: with many prefixes and keys that is more than an isolate holds.
+    if (base.length * keys.length > EDGE_URLS_MAX_LENGTH) {
+      const most = Math.floor(EDGE_URLS_MAX_LENGTH / base.length);
+      return fail(failure("invalid-body", `Ask for at most ${most} keys at once by the edge.`, { field: "keys" }));
+    }
     return ok(
       body.keys.map((key, index) => {
         const row = known.get(keys[index] ?? key);
@@ -113,7 +121,13 @@ async function signPuts(
     c,
     spec,
     objects.map(({ key, size, contentType }) => {
-      const headers = { "content-length": String(size), "content-type": contentType, "if-none-match": "*" };
+      const headers = {
+        "content-length": String(size),
+        "content-type": contentType,
+        "if-none-match": "*",
+        // By this, finish knows the job's own outputs from what was there before.
+        [`x-amz-meta-${OUTPUT_JOB}`]: spec.id,
+      };
       return { request: { method: "PUT", key: storeKey(key), headers }, asked: key, etag: null, size };
     }),
     expiresSeconds,

@@ -1,5 +1,5 @@
 import * as z from "zod";
-import type { JobStatus } from "../../../durable-objects/gpu-job/gpu-job.ts";
+import type { JobStatus, Output } from "../../../durable-objects/gpu-job/gpu-job.ts";
 import { bucketOf } from "../../adapters/config.ts";
 import { forEachLimited } from "../../adapters/for-each-limited.ts";
 import { newId } from "../../adapters/ids.ts";
@@ -13,12 +13,14 @@ import {
   heartbeatBodySchema,
   jobBodySchema,
   type JobSpec,
+  OUTPUT_JOB,
   readScope,
 } from "../../core/jobs/job.ts";
-import { CONNECTIONS_MAX } from "../../core/limits.ts";
+import { CONNECTIONS_MAX, URLS_BODY_MAX_BYTES } from "../../core/limits.ts";
 import type { Row } from "../../core/manifest/row.ts";
 import { storeKey } from "../../core/migration/join.ts";
 import { fail, type Result } from "../../core/result.ts";
+import type { ObjectInfo } from "../../ports/object-store.ts";
 import { datasetAllowed, tokenOf } from "../auth.ts";
 import { readBody, readQuery } from "../body.ts";
 import { answer, type Ctx, refuse } from "../context.ts";
@@ -74,15 +76,18 @@ export async function status(c: Ctx): Promise<Response> {
 export async function list(c: Ctx): Promise<Response> {
   const query = readQuery(c, z.strictObject(pageQuery));
   if (!query.ok) return refuse(c, query.failure);
-  const page = await directoryOf(c.env).list("job", query.value.cursor ?? null, query.value.limit);
-  const jobs = page.entries
-    .filter(({ summary }) => datasetAllowed(tokenOf(c), summary["dataset"] ?? "") === null)
-    .map(({ id, state, summary, createdAt }) => ({
-      id,
-      state,
-      ...summary,
-      createdAt: new Date(createdAt).toISOString(),
-    }));
+  const page = await directoryOf(c.env).list(
+    "job",
+    query.value.cursor ?? null,
+    query.value.limit,
+    tokenOf(c).datasets ?? null,
+  );
+  const jobs = page.entries.map(({ id, state, summary, createdAt }) => ({
+    id,
+    state,
+    ...summary,
+    createdAt: new Date(createdAt).toISOString(),
+  }));
   return answer(c, { jobs, ...(page.next === null ? {} : { cursor: formatCursor(page.next) }) });
 }
 
@@ -106,14 +111,14 @@ export async function heartbeat(c: Ctx): Promise<Response> {
 
 /** `POST /v1/jobs/:id/finish`: every output is looked at in the bucket before the manifest says that it is there. */
 export async function finish(c: Ctx): Promise<Response> {
-  const body = await readBody(c, finishBodySchema);
+  const body = await readBody(c, finishBodySchema, URLS_BODY_MAX_BYTES);
   if (!body.ok) return refuse(c, body.failure);
   const job = jobOf(c.env, c.get("job").job);
   const found = await job.status();
   if (!found.ok) return refuse(c, found.failure);
   // A finish whose answer was lost is asked again, and is no error.
   if (found.value.state === body.value.outcome) return answer(c, view(found.value));
-  const announced = await job.announced(body.value.outputs ?? null);
+  const announced = await job.announced(body.value.outputs?.map(storeKey) ?? null);
   if (!announced.ok) return refuse(c, announced.failure);
   const { spec } = found.value;
   const bucket = bucketOf(c.env, spec.bucket);
@@ -121,29 +126,39 @@ export async function finish(c: Ctx): Promise<Response> {
   const store = createR2Store(bucket);
   const rows: Row[] = [];
   let refused: Failure | null = null;
-  await forEachLimited(announced.value, CONNECTIONS_MAX, async ({ key, size }) => {
-    const head = await store.head(spec.prefix + storeKey(key));
-    if (!head.ok) {
-      const missing = head.failure.code === "object-not-found";
-      refused = missing
-        ? failure("output-missing", `"${key}" is not there; put it, or leave it out of outputs.`)
-        : head.failure;
-    } else if (head.value.size !== size) {
-      refused = failure("output-mismatch", `"${key}" has ${head.value.size} bytes; ${size} were announced.`);
-    } else rows.push(outputRow(spec, key, head.value));
+  await forEachLimited(announced.value, CONNECTIONS_MAX, async (output) => {
+    const head = await store.head(spec.prefix + output.key);
+    if (head.ok) {
+      refused ??= checkOutput(spec, output, head.value);
+      rows.push(outputRow(spec, output.key, head.value));
+    } else if (head.failure.code !== "object-not-found") refused = head.failure;
+    else if (body.value.outcome === "done" || body.value.outputs !== undefined) {
+      // A job that has failed may well lack what it announced; what it names must be there.
+      const detail = `"${output.key}" is not there; put it, or leave it out of outputs.`;
+      refused = failure("output-missing", detail, { field: "outputs" });
+    }
   });
   if (refused !== null) return refuse(c, refused);
   const finished = await job.finish(body.value.outcome, rows);
-  if (!finished.ok) return refuse(c, finished.failure);
   const after = await job.status();
-  return after.ok ? answer(c, view(after.value)) : refuse(c, after.failure);
+  if (!after.ok) return refuse(c, after.failure);
+  // Two nodes may finish at once: the second finds what it wanted.
+  if (!finished.ok && after.value.state !== body.value.outcome) return refuse(c, finished.failure);
+  return answer(c, view(after.value));
 }
 
-function outputRow(
-  spec: JobSpec,
-  key: string,
-  stored: { size: number; etag: string; lastModified: number; http: { contentType?: string } },
-): Row {
+/** An output is the job's when it is as it was announced, and was put by a URL of the job's own. */
+function checkOutput(spec: JobSpec, output: Output, stored: ObjectInfo): Failure | null {
+  const field = { field: "outputs" };
+  if (stored.size !== output.size) {
+    const detail = `"${output.key}" has ${stored.size} bytes; ${output.size} were announced.`;
+    return failure("output-mismatch", detail, field);
+  }
+  if (stored.custom[OUTPUT_JOB] === spec.id) return null;
+  return failure("output-mismatch", `"${output.key}" was there before, and was not put by this job.`, field);
+}
+
+function outputRow(spec: JobSpec, key: string, stored: ObjectInfo): Row {
   return {
     key: storeKey(key),
     size: stored.size,

@@ -35,14 +35,17 @@ export async function status(c: Ctx): Promise<Response> {
 export async function list(c: Ctx): Promise<Response> {
   const query = readQuery(c, z.strictObject(pageQuery));
   if (!query.ok) return refuse(c, query.failure);
-  const page = await directoryOf(c.env).list("migration", query.value.cursor ?? null, query.value.limit);
-  const migrations = page.entries
-    .filter(({ summary }) => datasetAllowed(tokenOf(c), summary["dataset"] ?? "") === null)
-    .map(({ id, state, summary, createdAt }) => ({
-      id,
-      state,
-      ...summary,
-      startedAt: new Date(createdAt).toISOString(),
-    }));
+  const page = await directoryOf(c.env).list(
+    "migration",
+    query.value.cursor ?? null,
+    query.value.limit,
+    tokenOf(c).datasets ?? null,
+  );
+  const migrations = page.entries.map(({ id, state, summary, createdAt }) => ({
+    id,
+    state,
+    ...summary,
+    startedAt: new Date(createdAt).toISOString(),
+  }));
   return answer(c, { migrations, ...(page.next === null ? {} : { cursor: formatCursor(page.next) }) });
 }

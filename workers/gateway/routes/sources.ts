@@ -1,11 +1,14 @@
 import { credentialsOf } from "../../adapters/config.ts";
 import { createS3Store } from "../../adapters/s3-store.ts";
 import { type Failure, failure } from "../../core/failure.ts";
-import type { Result } from "../../core/result.ts";
+import { fail, ok, type Result } from "../../core/result.ts";
+import { tokenOf } from "../auth.ts";
 import { answer, type Ctx, refuse } from "../context.ts";
 
 /** `GET /v1/sources`: what the configuration names; never a credential. */
 export function list(c: Ctx): Response {
+  const refused = refuseLimited(c);
+  if (refused !== null) return refuse(c, refused);
   const sources = [...c.get("config").sources].map(([name, source]) => ({
     name,
     ...source,
@@ -13,6 +16,12 @@ export function list(c: Ctx): Response {
   }));
   return answer(c, { sources });
 }
+
+/** Sources belong to the installation: a token that is limited to datasets learns nothing of them. */
+const refuseLimited = (c: Ctx): Failure | null =>
+  tokenOf(c).datasets === undefined
+    ? null
+    : failure("out-of-scope", "Sources are for tokens that are not limited to datasets.");
 
 interface Step {
   step: "sign-in" | "list" | "read";
@@ -26,6 +35,8 @@ interface Step {
  * 200 also when something is wrong: the answer says what, in words.
  */
 export async function check(c: Ctx): Promise<Response> {
+  const refused = refuseLimited(c);
+  if (refused !== null) return refuse(c, refused);
   const name = c.req.param("source") ?? "";
   const source = c.get("config").sources.get(name);
   if (source === undefined) {
@@ -59,8 +70,13 @@ const NOTHING_TO_READ: Step = { step: "read", ok: true, detail: "There is no obj
 async function readByte(store: ReturnType<typeof createS3Store>, key: string): Promise<Result<number>> {
   const body = await store.get(key, { range: { kind: "bounded", start: 0, end: 0 } });
   if (!body.ok) return body;
-  const bytes = await new Response(body.value.body).arrayBuffer();
-  return { ok: true, value: bytes.byteLength };
+  try {
+    const bytes = await new Response(body.value.body).arrayBuffer();
+    if (bytes.byteLength === 1) return ok(1);
+    return fail(failure("source-truncated", `The source announced 1 byte and sent ${bytes.byteLength}.`));
+  } catch (error) {
+    return fail(failure("source-truncated", `The body broke off: ${String(error)}`));
+  }
 }
 
 function readStep(key: string, read: Result<number>): Step {
