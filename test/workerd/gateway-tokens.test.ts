@@ -99,9 +99,9 @@ describe("a capability", () => {
     expect(await read(await capability({ ds: newId("ds", Date.now()) }))).toEqual([403, "out-of-scope"]);
   });
 
-  it("for a version that there is not yet finds no version, and opens no other", async () => {
+  it("for a version that there is not yet opens nothing; only an object may be missing", async () => {
     const sealed = await capability({ ver: "3" });
-    expect(outcome(await fetchFrom(OLD, `/t/${sealed}/era5@3/t2m/0`))).toEqual([404, "unknown-version"]);
+    expect(outcome(await fetchFrom(OLD, `/t/${sealed}/era5@3/t2m/0`))).toEqual([403, "out-of-scope"]);
     expect(await read(sealed)).toEqual([403, "out-of-scope"]);
   });
 

@@ -13,7 +13,7 @@ export type Letter =
   | { queue: "manifest"; body: ManifestMessage; deliveries: number };
 
 /** wrangler.toml: max_retries after the first delivery, before the dead-letter queue. */
-const DELIVERIES_MAX = 5;
+const DELIVERIES_MAX = 9;
 /** More rounds than any test needs: a run that does not end fails instead of hanging. */
 const ROUNDS_MAX = 400;
 
