@@ -72,10 +72,10 @@ describe("access", () => {
     ["another dataset", "/t/C/other/t2m/0", 403, "out-of-scope"],
     ["a dataset that is not there", "/t/C/era6/t2m/0", 403, "out-of-scope"],
     ["a version that the capability is not for", "/t/C/era5@3/t2m/0", 403, "out-of-scope"],
-    ["a version that is none", "/t/C/era5@0/t2m/0", 404, "unknown-version"],
+    ["a version that is none", "/t/C/era5@0/t2m/0", 400, "invalid-name"],
     ["an illegal dataset name", "/t/C/ERA5/t2m/0", 400, "invalid-name"],
     ["no key", "/t/C/era5/", 400, "invalid-key"],
-    ["no dataset", "/t/C/", 404, "unknown-route"],
+    ["no dataset", "/t/C/", 400, "invalid-key"],
   ];
 
   it.each(REFUSALS)("is refused to %s", async (_, path, status, code) => {

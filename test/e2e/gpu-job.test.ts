@@ -178,6 +178,22 @@ describe("a GPU job", () => {
     expect(row).toMatchObject({ key: "runs/unet-7/loss.csv", size: 17, etag, proof: null, writer: job.id });
   });
 
+  it("does not finish with what another job has put under the same key", async () => {
+    const other = await startJob({ ...body, name: "unet-9" });
+    const size = "step,loss\n1,0.25\n".length;
+    const object = { key: "runs/unet-7/loss.csv", size, contentType: "text/csv" };
+    const root = `/v1/jobs/${other.job.id}`;
+    const { urls: made } = await other.node.call<{ urls: { url: string; headers: Record<string, string> }[] }>(
+      "POST",
+      `${root}/urls`,
+      { method: "PUT", objects: [object] },
+    );
+    const put = { method: "PUT", headers: made[0]?.headers ?? {}, body: "another job's" + " ".repeat(size - 13) };
+    expect((await fetch(made[0]?.url ?? "", put)).status).toBe(412);
+    const finish = other.node.call("POST", `${root}/finish`, {});
+    await expect(finish).rejects.toMatchObject({ status: 409, code: "output-mismatch" });
+  });
+
   it("is refused everything with job-ended once it is cancelled", async () => {
     const other = await startJob({ ...body, name: "unet-8", outputPrefix: "runs/unet-8/" });
     const root = `/v1/jobs/${other.job.id}`;

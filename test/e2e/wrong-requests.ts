@@ -193,6 +193,6 @@ export const WRONG_REQUESTS: [string, unknown, number, FailureCode, string?][] =
   [`GET /t/CAP/era5/${"k".repeat(1021)}`, undefined, 400, "key-too-long", "key"],
   ["GET /t/CAP/-era5/a", undefined, 400, "invalid-name", "dataset"],
   [`GET /t/CAP/${"e".repeat(64)}/a`, undefined, 400, "invalid-name", "dataset"],
-  ["GET /t/CAP/era5@latest/a", undefined, 404, "unknown-version", "version"],
+  ["GET /t/CAP/era5@latest/a", undefined, 400, "invalid-name", "version"],
   ["PUT /t/CAP/era5/a", {}, 405, "method-not-allowed"],
 ];

@@ -86,8 +86,9 @@ async function readTarget(c: Ctx, method: "GET" | "HEAD"): Promise<Result<Readin
 function notMissing(failed: Failure): Failure {
   switch (failed.code) {
     case "unknown-dataset":
-    case "unknown-version":
       return failure("out-of-scope", failed.detail, { field: "dataset" });
+    case "unknown-version":
+      return failure("invalid-name", failed.detail, { field: "version" });
     case "unknown-route":
       return failure("invalid-key", failed.detail);
     default:
