@@ -43,7 +43,7 @@ export function connectJob(url: string, id: string, token: string, node: string)
     },
     async readUrls(keys) {
       const { urls, expiresAt } = await call<UrlsAnswer>("urls", { method: "GET", keys });
-      return urls.map((url) => ({ ...url, expiresAt: Date.parse(expiresAt) }));
+      return urls.map((signed) => ({ ...signed, expiresAt: Date.parse(expiresAt) }));
     },
     async putOutput(key, body, contentType) {
       const bytes = new TextEncoder().encode(body);
