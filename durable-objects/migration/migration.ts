@@ -2,9 +2,8 @@ import { DurableObject } from "cloudflare:workers";
 import { datasetOf, directoryOf } from "../../workers/adapters/objects.ts";
 import { type Failure, failure } from "../../workers/core/failure.ts";
 import type { Row } from "../../workers/core/manifest/row.ts";
-import { planSeconds, triesMax } from "../../workers/core/migration/backoff.ts";
+import { triesMax, waitMs } from "../../workers/core/migration/backoff.ts";
 import type {
-  AbortMessage,
   CopyItem,
   FinishMessage,
   ListMessage,
@@ -12,7 +11,6 @@ import type {
   PartMessage,
   UploadMessage,
 } from "../../workers/core/migration/message.ts";
-import type { PartPlan } from "../../workers/core/migration/parts.ts";
 import type { MigrationSpec, MigrationStatus, Operations } from "../../workers/core/migration/status.ts";
 import { fail, ok, type Result } from "../../workers/core/result.ts";
 import { Outbox } from "../outbox.ts";
@@ -20,10 +18,8 @@ import { Dispatch } from "./dispatch.ts";
 import { Ledger } from "./ledger.ts";
 import { type BatchOutcome, type ListedPage, Pages } from "./pages.ts";
 import { SCHEMA } from "./schema.ts";
+import { type OpenedUpload, Uploading } from "./uploading.ts";
 import { type Claim, type Upload, Uploads } from "./uploads.ts";
-
-/** Bytes of one part message: what a consumer carries well within its life. */
-const PART_MESSAGE_BYTES = 512 * 1024 ** 2;
 
 /**
  * One migration: the lock on its pages, batches, uploads and parts, and the clock that finds what went silent.
@@ -36,6 +32,7 @@ const PART_MESSAGE_BYTES = 512 * 1024 ** 2;
 export class Migration extends DurableObject<Env> {
   readonly #ledger: Ledger;
   readonly #uploads: Uploads;
+  readonly #uploading: Uploading;
   readonly #pages: Pages;
   readonly #dispatch: Dispatch;
 
@@ -46,6 +43,7 @@ export class Migration extends DurableObject<Env> {
     this.#ledger = new Ledger(sql);
     this.#uploads = new Uploads(sql);
     this.#dispatch = new Dispatch(new Outbox(sql, queues, env.SILENCE_SECONDS), this.#ledger);
+    this.#uploading = new Uploading(this.#ledger, this.#uploads, this.#dispatch);
     this.#pages = new Pages(sql, this.#ledger, this.#uploads, this.#dispatch);
     void ctx.blockConcurrencyWhile(async () => {
       for (const statement of SCHEMA) sql.exec(statement);
@@ -108,8 +106,7 @@ export class Migration extends DurableObject<Env> {
       this.#ledger.setState("failed", now);
       this.#ledger.setProblem(problem, now);
       this.#dispatch.outbox.clear("migration", "abort");
-      for (const { key, uploadId } of this.#uploads.open) this.#abort(spec, key, uploadId, now);
-      this.#uploads.dropParts();
+      this.#uploading.abandonAll(spec, now);
     });
   }
 
@@ -121,20 +118,12 @@ export class Migration extends DurableObject<Env> {
   async openUpload(
     seq: number,
     generation: number,
-    opened: { uploadId: string; plan: PartPlan; item: CopyItem },
+    opened: OpenedUpload,
     operations: Partial<Operations>,
   ): Promise<boolean> {
     let accepted = false;
-    const { key } = opened.item;
     await this.#settle(seq, operations, (now, spec) => {
-      accepted = this.#uploads.start(key, generation, opened);
-      if (!accepted) return;
-      const { partBytes, parts } = opened.plan;
-      const perMessage = Math.max(1, Math.floor(PART_MESSAGE_BYTES / partBytes));
-      for (let first = 1; first <= parts; first += perMessage) {
-        const last = Math.min(first + perMessage - 1, parts);
-        this.#dispatch.send<PartMessage>({ v: 1, migration: spec.id, type: "part", key, generation, first, last }, now);
-      }
+      accepted = this.#uploading.open(generation, opened, spec, now);
     });
     return accepted;
   }
@@ -159,14 +148,7 @@ export class Migration extends DurableObject<Env> {
   ): Promise<void> {
     await this.#commit((now) => {
       this.#ledger.addOperations(operations, now);
-      const { key, generation, first, last, seq, migration } = message;
-      const upload = this.#uploads.find(key, generation);
-      if (upload?.state !== "open" || !this.#dispatch.outbox.isOpen(seq)) return;
-      if (this.#uploads.settlePart(key, claim, part.etag, part.md5)) this.#dispatch.outbox.progress(seq);
-      if (this.#uploads.settledIn(key, first, last) === last - first + 1) this.#dispatch.close(seq, now);
-      if (this.#uploads.settledIn(key, 1, upload.plan.parts) < upload.plan.parts) return;
-      this.#uploads.setFinishing(key);
-      this.#dispatch.send<FinishMessage>({ v: 1, migration, type: "finish", key, generation }, now);
+      this.#uploading.settlePart(message, claim, part, now);
     });
   }
 
@@ -182,15 +164,7 @@ export class Migration extends DurableObject<Env> {
   ): Promise<void> {
     await this.#commit((now) => {
       this.#ledger.addOperations(operations, now);
-      const { key, generation, seq } = message;
-      const { outbox } = this.#dispatch;
-      const upload = this.#uploads.find(key, generation);
-      const tries = outbox.triesOf(seq);
-      if (tries === null || upload?.state !== "open") return;
-      this.#uploads.release(key, claims);
-      if (problem === null) outbox.postpone(seq, now, 0);
-      else if (tries + 1 >= triesMax(problem.code)) this.#failUpload(upload, problem, now);
-      else outbox.postpone(seq, now + waitMs(tries + 1, problem), 1);
+      this.#uploading.release(message, claims, problem, now);
     });
   }
 
@@ -202,11 +176,7 @@ export class Migration extends DurableObject<Env> {
   }
 
   async settleUpload(message: FinishMessage, row: Row, operations: Partial<Operations>): Promise<void> {
-    await this.#settle(message.seq, operations, (now, spec) => {
-      if (this.#uploads.find(message.key, message.generation)?.state !== "finishing") return;
-      this.#uploads.end(message.key, "copied", row.proof);
-      this.#dispatch.publish([row], spec, now);
-    });
+    await this.#settle(message.seq, operations, (now, spec) => this.#uploading.finish(message, row, spec, now));
   }
 
   /**
@@ -221,22 +191,7 @@ export class Migration extends DurableObject<Env> {
   ): Promise<void> {
     await this.#commit((now) => {
       this.#ledger.addOperations(operations, now);
-      // Work that another delivery has settled, or whose run has failed meanwhile, ends nothing.
-      if (!this.#dispatch.outbox.isOpen(message.seq)) return;
-      const key = message.type === "upload" ? message.item.key : message.key;
-      const upload = this.#uploads.find(key, message.generation);
-      if (upload === null || upload.state === "copied" || upload.state === "failed") return;
-      if (restart === null || upload.generation >= triesMax(problem.code)) {
-        this.#failUpload(upload, problem, now);
-        return;
-      }
-      const { item } = restart;
-      this.#abandon(upload, now);
-      this.#uploads.restart(key, item);
-      const generation = upload.generation + 1;
-      const wait = waitMs(upload.generation, problem);
-      const again = { v: 1 as const, migration: message.migration, type: "upload" as const, generation, item };
-      this.#dispatch.send<UploadMessage>(again, now + wait);
+      this.#uploading.giveUp(message, problem, restart, now);
     });
   }
 
@@ -331,25 +286,6 @@ export class Migration extends DurableObject<Env> {
     await this.#arm();
   }
 
-  #failUpload(upload: Upload, problem: Failure, now: number): void {
-    this.#abandon(upload, now);
-    this.#uploads.end(upload.item.key, "failed", null);
-    this.#ledger.addFailures([{ key: upload.item.key, failure: problem }]);
-  }
-
-  /** Takes the upload's messages off, and has R2's side of it aborted. */
-  #abandon(upload: Upload, now: number): void {
-    const { spec } = this.#ledger;
-    if (spec === null) return;
-    const { key } = upload.item;
-    for (const seq of this.#uploads.messagesOf(key, upload.generation)) this.#dispatch.close(seq, now);
-    if (upload.uploadId !== "") this.#abort(spec, key, upload.uploadId, now);
-  }
-
-  #abort(spec: MigrationSpec, key: string, uploadId: string, now: number): void {
-    this.#dispatch.send<AbortMessage>({ v: 1, migration: spec.id, type: "abort", key, uploadId }, now);
-  }
-
   /**
    * Tells the Directory that there is this run, and it and the Dataset that the run has ended, each once. What fails
    * is tried again by the alarm: no other place knows of a run that was started and not listed.
@@ -383,9 +319,6 @@ export class Migration extends DurableObject<Env> {
     } else if (set === null || set > dueAt) await this.ctx.storage.setAlarm(dueAt);
   }
 }
-
-const waitMs = (tries: number, problem: Failure): number =>
-  Math.max(planSeconds(tries), problem.retryAfterSeconds ?? 0) * 1000;
 
 function earliest(a: number | null, b: number | null): number | null {
   if (a === null || b === null) return a ?? b;

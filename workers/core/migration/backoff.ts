@@ -1,7 +1,11 @@
-import type { FailureCode } from "../failure.ts";
+import type { Failure, FailureCode } from "../failure.ts";
 
 /** Seconds to wait before try number `tries` (from 1): 2, 8, 32, and at most two minutes. */
 export const planSeconds = (tries: number): number => Math.min(120, 2 * 4 ** Math.max(0, tries - 1));
+
+/** The same in milliseconds, or longer where the failure asks for it. */
+export const waitMs = (tries: number, problem: Pick<Failure, "retryAfterSeconds">): number =>
+  Math.max(planSeconds(tries), problem.retryAfterSeconds ?? 0) * 1000;
 
 /**
  * How often work is tried that failed with this code. An outage is waited for, some quarter of an hour with the delays
