@@ -167,8 +167,3 @@ function newFolder(parent: string, name: string): string {
 function randomName(): string {
   return randomBytes(16).toString("hex");
 }
-
-if (import.meta.main) {
-  const { probe } = await import("./probe.ts");
-  for (const start of [startVersityGw, startMoto]) await probe(start);
-}

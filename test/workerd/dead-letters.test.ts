@@ -102,7 +102,7 @@ describe("what the queue gives up becomes failures with the keys named, and the 
 
   it("nothing, when it is not a message of ours", async () => {
     const { run } = await start("dead-nonsense");
-    const nonsense = { queue: "migration", body: { v: 9, type: "copy" }, deliveries: 0 } as unknown as Letter;
+    const nonsense = { queue: "migration", body: { v: 9, type: "copy" }, deliveries: 0 };
     expect(await bury(nonsense, run.env)).toBe("ack");
     expect(await deliver(nonsense, run.env)).toBe("ack");
     await carry(run);

@@ -8,6 +8,13 @@ import { migrationOf } from "../../../workers/adapters/objects.ts";
 import type { ManifestMessage, MigrationMessage } from "../../../workers/core/migration/message.ts";
 import { innerState, passTime, statusOf, type TestRun } from "./run.ts";
 
+/** A letter whose content may be anybody's. */
+interface AnyLetter {
+  queue: string;
+  body: unknown;
+  deliveries: number;
+}
+
 export type Letter =
   | { queue: "migration"; body: MigrationMessage; deliveries: number }
   | { queue: "manifest"; body: ManifestMessage; deliveries: number };
@@ -44,14 +51,14 @@ class Postbox {
 }
 
 /** Hands one letter to its consumer, alone in a batch. */
-export async function deliver(letter: Letter, seen: Env): Promise<"ack" | "retry"> {
+export async function deliver(letter: AnyLetter, seen: Env): Promise<"ack" | "retry"> {
   const consume = letter.queue === "migration" ? consumeMigration : consumeManifest;
   letter.deliveries += 1;
   return process(`penstock-${letter.queue}`, letter.body, (batch) => consume(batch, seen));
 }
 
 /** Hands one letter to the consumer of dead letters. */
-export async function bury(letter: Letter, seen: Env): Promise<"ack" | "retry"> {
+export async function bury(letter: AnyLetter, seen: Env): Promise<"ack" | "retry"> {
   return process("penstock-dead-letter", letter.body, (batch) => consumeDeadLetters(batch, seen));
 }
 

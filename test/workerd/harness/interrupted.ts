@@ -30,6 +30,7 @@ export function around(
       });
     },
   };
+  // Of a namespace the product calls getByName alone; the rest of its type is not made up here.
   return { ...seen, MIGRATION: namespace as unknown as DurableObjectNamespace<Migration> };
 }
 
