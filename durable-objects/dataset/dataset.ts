@@ -1,12 +1,13 @@
 import { DurableObject } from "cloudflare:workers";
 import { type Failure, failure } from "../../workers/core/failure.ts";
 import { MANIFEST_MAX_BYTES } from "../../workers/core/limits.ts";
-import type { DatasetConfig } from "../../workers/core/manifest/dataset.ts";
+import type { DatasetConfig, ReaderView } from "../../workers/core/manifest/dataset.ts";
 import { PROOFS, type Proof, type Row } from "../../workers/core/manifest/row.ts";
 import { pack } from "../../workers/core/migration/pack.ts";
 import { compareUtf8, prefixEnd } from "../../workers/core/migration/utf8-order.ts";
 import type { Remembered } from "../../workers/core/migration/join.ts";
 import { fail, ok, type Result } from "../../workers/core/result.ts";
+import { Access } from "./access.ts";
 
 export interface ManifestPage {
   rows: StoredRow[];
@@ -50,6 +51,7 @@ const SCHEMA = [
   ) WITHOUT ROWID`,
   // Objects and bytes by proof ('' for none), kept beside the rows: counting ten million of them is no read.
   `CREATE TABLE IF NOT EXISTS total (proof TEXT PRIMARY KEY, objects INTEGER NOT NULL, bytes INTEGER NOT NULL) WITHOUT ROWID`,
+  ...Access.SCHEMA,
 ];
 
 const UPSERT = `
@@ -70,10 +72,12 @@ const UPSERT = `
  */
 export class Dataset extends DurableObject<Env> {
   readonly #sql: SqlStorage;
+  readonly #access: Access;
 
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env);
     this.#sql = ctx.storage.sql;
+    this.#access = new Access(this.#sql);
     void ctx.blockConcurrencyWhile(async () => {
       for (const statement of SCHEMA) this.#sql.exec(statement);
     });
@@ -106,6 +110,30 @@ export class Dataset extends DurableObject<Env> {
   async config(): Promise<Result<DatasetConfig>> {
     const config = this.#config;
     return config === null ? fail(unknown(this.ctx.id.name)) : ok(config);
+  }
+
+  async readerView(): Promise<Result<ReaderView>> {
+    const config = this.#config;
+    if (config === null) return fail(unknown(this.ctx.id.name));
+    return ok({ config, revoked: this.#access.revocations, hasTombstones: this.#access.hasTombstones });
+  }
+
+  /** Revokes a capability without a job by its id, or all that were minted so far (null). */
+  async revokeCapability(jti: string | null): Promise<Result<null>> {
+    if (this.#config === null) return fail(unknown(this.ctx.id.name));
+    const nowSeconds = Math.floor(Date.now() / 1000);
+    if (jti === null) this.#access.revokeAll(nowSeconds);
+    const refused = jti === null ? null : this.#access.revoke(jti, nowSeconds);
+    return refused === null ? ok(null) : fail(refused);
+  }
+
+  /** Marks keys as deleted on purpose: they are not read through, though the source may still have them. */
+  async bury(datasetId: string, keys: string[]): Promise<void> {
+    if (this.#config?.id === datasetId) this.#access.bury(keys, Date.now());
+  }
+
+  async isBuried(key: string): Promise<boolean> {
+    return this.#access.isBuried(key);
   }
 
   /** Takes the dataset for a migration; one at a time. */
@@ -152,6 +180,7 @@ export class Dataset extends DurableObject<Env> {
         this.#addTotals(json, -1);
         const written = this.#sql.exec(UPSERT, Date.now(), seq, json).toArray().length;
         this.#addTotals(json, 1);
+        this.#access.unbury(json);
         if (written > 0) this.#sql.exec("UPDATE head SET seq = ?", seq);
         return written;
       }),

@@ -24,6 +24,8 @@ export const FAILURES = {
   "wrong-token-kind": "A token of another kind is needed here",
   "revoked-token": "The token has been revoked",
   "forbidden-role": "The token's role may not do this",
+  "wrong-dataset": "The capability is for another dataset or version",
+  "wrong-operation": "The capability does not allow this operation",
   "out-of-scope": "The token does not cover this",
   // What the caller named.
   "unknown-source": "No such source",
@@ -39,6 +41,7 @@ export const FAILURES = {
   "dataset-without-source": "The dataset has no source to migrate from",
   "migration-running": "A migration of this dataset is running",
   "job-ended": "The job has ended",
+  "too-many-revocations": "The dataset has as many revoked capabilities as it keeps",
   "output-not-announced": "No URL was issued for this output",
   "output-missing": "An announced output is not in the bucket",
   "output-mismatch": "An output is not what was announced",

@@ -55,6 +55,8 @@ export const CLOCK_SKEW_SECONDS = 60;
 export const CAPABILITY_DEFAULT_SECONDS = 86_400;
 /** Prefixes and keys that fit one capability. */
 export const CAPABILITY_MAX_SCOPES = 64;
+/** Revoked capabilities a dataset keeps by id, each until it would have expired: every isolate reads them every 10 s. */
+export const REVOCATIONS_MAX = 1000;
 /** SigV4: presigned URLs live from 1 second to 7 days. */
 export const PRESIGN_MAX_SECONDS = 604_800;
 

@@ -48,9 +48,9 @@ async function readTarget(c: Ctx, method: "GET" | "HEAD"): Promise<Result<Readin
   const dataset = await knownDataset(c.env, target.value.dataset);
   if (!dataset.ok) return fail(notMissing(dataset.failure));
   // A name used again is not the old dataset: the capability holds its id.
-  if (claims.value.ds !== dataset.value.id) return fail(OTHER_DATASET);
+  if (claims.value.ds !== dataset.value.config.id) return fail(OTHER_DATASET);
   if (version !== "live") return fail(OTHER_DATASET);
-  const { bucket, prefix, liveTtlSeconds } = dataset.value;
+  const { bucket, prefix, liveTtlSeconds } = dataset.value.config;
   const binding = bucketOf(c.env, bucket);
   if (binding === null) return fail(failure("misconfigured", `The R2 binding "${bucket}" is not there any more.`));
   const stored = checkKey(prefix + storeKey(key)); // The dataset's prefix counts towards R2's 1,024 bytes.

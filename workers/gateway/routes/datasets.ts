@@ -125,7 +125,7 @@ export async function mintCapability(c: Ctx): Promise<Response> {
   const dataset = await knownDataset(c.env, c.req.param("dataset") ?? "");
   if (!dataset.ok) return refuse(c, dataset.failure);
   const { prefixes, keys, expiresSeconds } = body.value;
-  const read = await signedRoot(c, dataset.value, { prefixes, keys }, null, expiresSeconds);
+  const read = await signedRoot(c, dataset.value.config, { prefixes, keys }, null, expiresSeconds);
   return "failure" in read ? refuse(c, read.failure) : answer(c, read, 201);
 }
 

@@ -40,7 +40,7 @@ export async function create(c: Ctx): Promise<Response> {
   const dataset = await knownDataset(c.env, datasetName);
   if (!dataset.ok) return refuse(c, dataset.failure);
   const now = Date.now();
-  const { id: datasetId, bucket, prefix } = dataset.value;
+  const { id: datasetId, bucket, prefix } = dataset.value.config;
   const id = newId("job", now);
   const expiresAt = now + body.value.ttlSeconds * 1000;
   const spec: JobSpec = {
@@ -54,7 +54,7 @@ export async function create(c: Ctx): Promise<Response> {
     createdAt: now,
     expiresAt,
   };
-  const read = await signedRoot(c, dataset.value, readScope(spec), id, body.value.ttlSeconds);
+  const read = await signedRoot(c, dataset.value.config, readScope(spec), id, body.value.ttlSeconds);
   if ("failure" in read) return refuse(c, read.failure);
   const created = await jobOf(c.env, id).create(spec);
   if (!created.ok) return refuse(c, created.failure);
