@@ -4,6 +4,8 @@ import { consumeManifest } from "../queues/manifest/consumer.ts";
 import { consumeMigration } from "../queues/migration/consumer.ts";
 import { tick } from "./cron.ts";
 import { app } from "./gateway/app.ts";
+import { createDataPlane, isDataUrl } from "./gateway/read/data-plane.ts";
+import { noVersions } from "./adapters/no-versions.ts";
 
 export { Dataset } from "../durable-objects/dataset/dataset.ts";
 export { Directory } from "../durable-objects/directory/directory.ts";
@@ -16,8 +18,10 @@ const CONSUMERS: Record<string, (batch: MessageBatch, env: Env) => Promise<void>
   "penstock-dead-letter": consumeDeadLetters,
 };
 
+const data = createDataPlane(noVersions);
+
 export default {
-  fetch: app.fetch,
+  fetch: (request, env, ctx) => (isDataUrl(request.url) ? data(request, env, ctx) : app.fetch(request, env, ctx)),
 
   async queue(batch, env) {
     const consume = CONSUMERS[batch.queue];

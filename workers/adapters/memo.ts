@@ -16,6 +16,11 @@ export class Memo<T> {
     return entry !== undefined && now - entry.at < maxAgeMs ? entry.value : null;
   }
 
+  /** The value however old it is. */
+  peek(key: string): T | null {
+    return this.#entries.get(key)?.value ?? null;
+  }
+
   set(key: string, value: T, now: number): void {
     this.#entries.delete(key);
     this.#entries.set(key, { value, at: now });

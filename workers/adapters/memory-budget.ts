@@ -1,4 +1,4 @@
-/** Milliseconds after which a reservation is forgotten: work after an answer may be cut off and never say so. */
+/** Milliseconds after which a hold is forgotten: work after an answer may be cut off and never say so. */
 const FORGOTTEN_AFTER_MS = 60_000;
 
 /**
@@ -7,7 +7,8 @@ const FORGOTTEN_AFTER_MS = 60_000;
  */
 export class MemoryBudget {
   readonly #max: number;
-  readonly #held = new Set<{ bytes: number; at: number }>();
+  readonly #holds = new Set<{ bytes: number; at: number }>();
+  #held = 0;
 
   constructor(max: number) {
     this.#max = max;
@@ -15,14 +16,27 @@ export class MemoryBudget {
 
   /** Takes `bytes` of the budget and returns how to give them back; null where there is no room. */
   reserve(bytes: number, now: number): (() => void) | null {
-    let sum = bytes;
-    for (const held of this.#held) {
-      if (now - held.at > FORGOTTEN_AFTER_MS) this.#held.delete(held);
-      else sum += held.bytes;
+    if (this.#held + bytes > this.#max) this.#forget(now);
+    return this.#held + bytes > this.#max ? null : this.hold(bytes, now);
+  }
+
+  /** Counts bytes that are there whether there is room for them or not. */
+  hold(bytes: number, now: number): () => void {
+    const hold = { bytes, at: now };
+    this.#holds.add(hold);
+    this.#held += bytes;
+    return () => this.#release(hold);
+  }
+
+  #release(hold: { bytes: number; at: number }): void {
+    if (this.#holds.delete(hold)) this.#held -= hold.bytes;
+  }
+
+  /** Holds are in the order of their times. */
+  #forget(now: number): void {
+    for (const hold of this.#holds) {
+      if (now - hold.at <= FORGOTTEN_AFTER_MS) return;
+      this.#release(hold);
     }
-    if (sum > this.#max) return null;
-    const held = { bytes, at: now };
-    this.#held.add(held);
-    return () => void this.#held.delete(held);
   }
 }

@@ -2,10 +2,40 @@ import { failure, type Failure } from "../core/failure.ts";
 import type { ByteRange } from "../core/http/range.ts";
 import { LIST_MAX_KEYS, METADATA_MAX_BYTES } from "../core/limits.ts";
 import { fail, ok, type Result } from "../core/result.ts";
-import type { HttpMetadata, Metadata, ObjectInfo, ObjectStore, PutOptions } from "../ports/object-store.ts";
+import type {
+  HttpMetadata,
+  Metadata,
+  ObjectBody,
+  ObjectInfo,
+  ObjectStore,
+  PutOptions,
+  Refresher,
+} from "../ports/object-store.ts";
 
 /** An R2 bucket binding as an object store. */
-export function createR2Store(bucket: R2Bucket): ObjectStore {
+export function createR2Store(bucket: R2Bucket): ObjectStore & Refresher {
+  /** Null for the body where the condition does not hold. */
+  async function read(
+    key: string,
+    range: ByteRange | undefined,
+    onlyIf: R2Conditional,
+  ): Promise<Result<(ObjectInfo & { body: null }) | ObjectBody>> {
+    const got = await attempt<(ObjectInfo & { body: null }) | ObjectBody>(async () => {
+      const options = { ...(range === undefined ? {} : { range: r2Range(range) }), onlyIf };
+      const object: R2ObjectBody | R2Object | null = await bucket.get(key, options);
+      if (object === null) return fail(failure("object-not-found"));
+      if (!("body" in object) || object.body === undefined) return ok({ ...infoOf(object), body: null });
+      const { offset, length } = servedRange(object, range);
+      return ok({ ...infoOf(object), offset, length, body: object.body });
+    });
+    if (got.ok || got.failure.code !== "store-unavailable" || range === undefined) return got;
+    // The simulator breaks on a bounded range that starts at the object's end (miniflare 5.20261102), where R2 answers
+    // 10039: also on the first bytes of an empty object.
+    const start = range.kind === "bounded" ? range.start : 0;
+    const head = await attempt(async () => ok(await bucket.head(key)));
+    return head.ok && head.value?.size === start ? fail(failure("range-not-satisfiable")) : got;
+  }
+
   return {
     async list({ prefix, after }) {
       return attempt(async () => {
@@ -33,24 +63,13 @@ export function createR2Store(bucket: R2Bucket): ObjectStore {
       });
     },
 
-    async get(key, options = {}) {
-      const got = await attempt(async () => {
-        const object = await bucket.get(key, {
-          ...(options.range === undefined ? {} : { range: r2Range(options.range) }),
-          ...(options.ifMatch === undefined ? {} : { onlyIf: { etagMatches: options.ifMatch } }),
-        });
-        if (object === null) return fail(failure("object-not-found"));
-        if (!("body" in object) || object.body === undefined) return fail(failure("precondition-failed"));
-        const { offset, length } = servedRange(object, options.range);
-        return ok({ ...infoOf(object), offset, length, body: object.body });
-      });
-      if (got.ok || got.failure.code !== "store-unavailable" || options.range === undefined) return got;
-      // The simulator breaks on a bounded range that starts at the object's end (miniflare 5.20261102), where R2 answers
-      // 10039: also on the first bytes of an empty object.
-      const start = options.range.kind === "bounded" ? options.range.start : 0;
-      const head = await attempt(async () => ok(await bucket.head(key)));
-      return head.ok && head.value?.size === start ? fail(failure("range-not-satisfiable")) : got;
+    async get(key, { range, ifMatch } = {}) {
+      const got = await read(key, range, ifMatch === undefined ? {} : { etagMatches: ifMatch });
+      if (!got.ok) return got;
+      return got.value.body === null ? fail(failure("precondition-failed")) : ok(got.value);
     },
+
+    refresh: (key, etag, range) => read(key, range, { etagDoesNotMatch: etag }),
 
     async put(key, body, options) {
       const tooLarge = checkMetadata(options);

@@ -5,7 +5,7 @@ import { failure } from "../core/failure.ts";
 import { datasetInPath, jobToken, role } from "./auth.ts";
 import { type Gateway, refuse } from "./context.ts";
 import { loggable } from "./log.ts";
-import * as data from "./routes/data.ts";
+import * as capabilities from "./routes/capabilities.ts";
 import * as datasets from "./routes/datasets.ts";
 import { urls } from "./routes/job-urls.ts";
 import * as jobs from "./routes/jobs.ts";
@@ -32,17 +32,12 @@ app.use(async (c, next) => {
   return undefined;
 });
 
-// The data plane. On a host of its own, that host serves nothing else, and the API's host does not serve it.
+// The data plane is served before (`read/data-plane.ts`). On a host of its own, that host serves nothing else.
 app.use(async (c, next) => {
   const { dataHost } = c.get("config");
-  const isData = /^\/[dt]\//.test(c.req.path);
-  if (dataHost === null || (new URL(c.req.url).host === dataHost) === isData) return next();
-  return isData
-    ? data.refuse(c, failure("misdirected", `Data is served by ${dataHost}.`))
-    : refuse(c, failure("unknown-route", "Only data is served here."));
+  if (dataHost === null || new URL(c.req.url).host !== dataHost) return next();
+  return refuse(c, failure("unknown-route", "Only data is served here."));
 });
-app.all("/d/*", data.serve);
-app.all("/t/*", data.serve);
 
 // For people and pipelines.
 app.get("/v1/sources", role("read"), sources.list);
@@ -52,7 +47,9 @@ app.get("/v1/datasets", role("read"), datasets.list);
 app.get("/v1/datasets/:dataset", role("read"), datasetInPath, datasets.describe);
 app.put("/v1/datasets/:dataset", role("admin"), datasetInPath, datasets.register);
 app.get("/v1/datasets/:dataset/manifest", role("read"), datasetInPath, datasets.manifest);
-app.post("/v1/datasets/:dataset/capabilities", role("read"), datasetInPath, datasets.mintCapability);
+app.post("/v1/datasets/:dataset/capabilities", role("read"), datasetInPath, capabilities.mint);
+app.delete("/v1/datasets/:dataset/capabilities", role("admin"), datasetInPath, capabilities.revokeAll);
+app.delete("/v1/datasets/:dataset/capabilities/:id", role("submit"), datasetInPath, capabilities.revoke);
 
 app.get("/v1/migrations", role("read"), migrations.list);
 app.post("/v1/migrations", role("admin"), migrations.start);

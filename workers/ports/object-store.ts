@@ -11,9 +11,20 @@ import type { Result } from "../core/result.ts";
 export interface ObjectReader {
   /** One page in ascending UTF-8 byte order of the keys after `after`; at most 1,000. */
   list(options: { prefix: string; after: string | null }): Promise<Result<ListPage>>;
+  /**
+   * What is known without the bytes. An answer to HEAD has no body, so the `object-not-found` of an S3 source rests on
+   * the status alone, and may be a proxy's: who would take it for a missing object confirms it by a `get` of one byte,
+   * which is `object-not-found` only where S3 says NoSuchKey.
+   */
   head(key: string): Promise<Result<ObjectInfo>>;
   /** The bytes of `range`, or all; pinned to an ETag by `ifMatch`. The body yields exactly `length` bytes or errors. */
   get(key: string, options?: { range?: ByteRange; ifMatch?: string }): Promise<Result<ObjectBody>>;
+}
+
+/** A store that tells in one operation whether an object is still at an ETag, and what is there if it is not. */
+export interface Refresher {
+  /** The object without a body where it is still at `etag`; else as `get` answers. */
+  refresh(key: string, etag: string, range?: ByteRange): Promise<Result<(ObjectInfo & { body: null }) | ObjectBody>>;
 }
 
 /** A store that tells the part size a multipart object was uploaded with. */

@@ -1,23 +1,15 @@
 import * as z from "zod";
 import { bucketOf } from "../../adapters/config.ts";
 import { newId } from "../../adapters/ids.ts";
-import { knownDataset } from "../../adapters/known-datasets.ts";
 import { datasetOf, directoryOf } from "../../adapters/objects.ts";
 import { nextTick } from "../../adapters/schedule.ts";
-import { capabilityClaims } from "../../core/capability/token.ts";
 import { failure } from "../../core/failure.ts";
-import { CAPABILITY_DEFAULT_SECONDS, CAPABILITY_MAX_SCOPES, PRESIGN_MAX_SECONDS } from "../../core/limits.ts";
-import {
-  datasetBodySchema,
-  type DatasetConfig,
-  keySchema,
-  nameSchema,
-  prefixSchema,
-} from "../../core/manifest/dataset.ts";
+import { datasetBodySchema, type DatasetConfig, nameSchema } from "../../core/manifest/dataset.ts";
 import { tokenOf } from "../auth.ts";
 import { readBody, readQuery } from "../body.ts";
-import { answer, type Ctx, dataOrigin, refuse } from "../context.ts";
+import { answer, type Ctx, refuse } from "../context.ts";
 import { formatCursor, pageQuery } from "../paging.ts";
+import { unknownVersion } from "../unknown-version.ts";
 
 /** `GET /v1/datasets` */
 export async function list(c: Ctx): Promise<Response> {
@@ -106,64 +98,5 @@ export async function manifest(c: Ctx): Promise<Response> {
   return answer(c, { dataset: name, version, objects, ...(next === null ? {} : { cursor: formatCursor(next) }) });
 }
 
-const capabilityBody = z
-  .strictObject({
-    prefixes: z.array(prefixSchema).default([]),
-    keys: z.array(keySchema).default([]),
-    expiresSeconds: z.number().int().min(1).max(PRESIGN_MAX_SECONDS).default(CAPABILITY_DEFAULT_SECONDS),
-  })
-  .refine(({ prefixes, keys }) => prefixes.length + keys.length > 0, 'name at least one prefix ("" is all) or key')
-  .refine(
-    ({ prefixes, keys }) => prefixes.length + keys.length <= CAPABILITY_MAX_SCOPES,
-    `name at most ${CAPABILITY_MAX_SCOPES} prefixes and keys in all`,
-  );
-
-/** `POST /v1/datasets/:dataset/capabilities`: a signed root URL that reads these prefixes and keys until it expires. */
-export async function mintCapability(c: Ctx): Promise<Response> {
-  const body = await readBody(c, capabilityBody);
-  if (!body.ok) return refuse(c, body.failure);
-  const dataset = await knownDataset(c.env, c.req.param("dataset") ?? "");
-  if (!dataset.ok) return refuse(c, dataset.failure);
-  const { prefixes, keys, expiresSeconds } = body.value;
-  const read = await signedRoot(c, dataset.value.config, { prefixes, keys }, null, expiresSeconds);
-  return "failure" in read ? refuse(c, read.failure) : answer(c, read, 201);
-}
-
-/** A capability and the root URL that carries it. `refreshAfter` leaves a quarter of its life for the refresh. */
-export async function signedRoot(
-  c: Ctx,
-  dataset: { id: string; name: string },
-  scope: { prefixes: string[]; keys: string[] },
-  job: string | null,
-  expiresSeconds: number,
-) {
-  const nowSeconds = Math.floor(Date.now() / 1000);
-  const claims = capabilityClaims.safeParse({
-    ds: dataset.id,
-    name: dataset.name,
-    ver: "live",
-    pfx: scope.prefixes,
-    keys: scope.keys,
-    ops: ["read"],
-    job,
-    nbf: nowSeconds,
-    exp: nowSeconds + expiresSeconds,
-    jti: crypto.randomUUID(),
-  });
-  if (!claims.success) {
-    const rule = claims.error.issues[0]?.message ?? "";
-    return { failure: failure("invalid-body", `The prefixes and keys do not fit a capability: ${rule}`) };
-  }
-  const capability = await c.get("tokens").mintCapability(claims.data);
-  const at = (seconds: number) => new Date(seconds * 1000).toISOString();
-  return {
-    rootUrl: `${dataOrigin(c)}/t/${capability}/${dataset.name}/`,
-    capability,
-    expiresAt: at(nowSeconds + expiresSeconds),
-    refreshAfter: at(nowSeconds + Math.floor(expiresSeconds * 0.75)),
-    serverTime: at(nowSeconds),
-  };
-}
-
-export const unknownVersion = (name: string, version: string, field: string) =>
-  failure("unknown-version", `Dataset "${name}" has no version ${version}; it has only "live" as yet.`, { field });
+export { unknownVersion } from "../unknown-version.ts";
+export { signedRoot } from "./capabilities.ts";

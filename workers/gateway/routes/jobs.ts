@@ -66,10 +66,13 @@ export async function create(c: Ctx): Promise<Response> {
   return answer(c, { ...view(created.value), token, read, direct, serverTime: new Date(now).toISOString() }, 201);
 }
 
-/** `GET /v1/jobs/:id` */
+/**
+ * `GET /v1/jobs/:id`; `reads` is what was observed at the edge, a few seconds ago. Other answers leave it out: a finish
+ * that is asked again is answered the same.
+ */
 export async function status(c: Ctx): Promise<Response> {
   const job = await findJob(c);
-  return job.ok ? answer(c, view(job.value)) : refuse(c, job.failure);
+  return job.ok ? answer(c, { ...view(job.value), reads: job.value.reads }) : refuse(c, job.failure);
 }
 
 /** `GET /v1/jobs` */

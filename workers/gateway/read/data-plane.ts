@@ -1,0 +1,249 @@
+import { type Config, configOf } from "../../adapters/config.ts";
+import { meterRead } from "../../adapters/meter.ts";
+import { tokensOf } from "../../adapters/tokens.ts";
+import type { CapabilityClaims } from "../../core/capability/token.ts";
+import { type Failure, failure } from "../../core/failure.ts";
+import type { ReadEvent } from "../../core/metering/tally.ts";
+import { formatHttpDate } from "../../core/http/date.ts";
+import { type DataTarget, parseDataTarget } from "../../core/http/key-path.ts";
+import { formatContentRange } from "../../core/http/range.ts";
+import { dataHeaders } from "../../core/http/stored-headers.ts";
+import type { KnownObject } from "../../core/read/known-object.ts";
+import { ServerTiming } from "../../core/read/server-timing.ts";
+import { fail, ok, type Result } from "../../core/result.ts";
+import type { VersionResolver } from "../../ports/version-resolver.ts";
+import { loggable } from "../log.ts";
+import { problem } from "../respond.ts";
+import { authoriseRead } from "./authorise-read.ts";
+import { corsHeaders, type Header, PREFLIGHT } from "./cors.ts";
+import { readDataset } from "./read-dataset.ts";
+import type { Reading, ReadRequest } from "./read-object.ts";
+import { createIsolate, type Isolate } from "./reader.ts";
+
+/** Finds a sealed version of a dataset by its number; `unknown-version` where there is none. */
+export type FindVersion = (
+  env: Env,
+  dataset: { id: string; name: string },
+  version: string,
+) => Promise<Result<VersionResolver>>;
+
+export type DataPlane = (request: Request, env: Env, ctx: ExecutionContext) => Promise<Response>;
+
+/** Whether a URL is the data plane's: of these nothing else is asked, so that a read pays for nothing else. */
+export const isDataUrl = (url: string): boolean => DATA_URL.test(url);
+const DATA_URL = /^[a-z]+:\/\/[^/?#]*\/[dt]\//i;
+
+/** GET, HEAD and OPTIONS on `/d/:dataset[@version]/*key` and `/t/:capability/:dataset[@version]/*key`. */
+export function createDataPlane(findVersion: FindVersion): DataPlane {
+  const isolates = new WeakMap<Env, Isolate>();
+  const isolateOf = (env: Env, { blockMemoryBytes }: Config): Isolate => {
+    const known = isolates.get(env) ?? createIsolate(blockMemoryBytes);
+    isolates.set(env, known);
+    return known;
+  };
+  return async (request, env, ctx) => {
+    const config = configOf(env);
+    if (!config.ok) {
+      console.error(JSON.stringify({ message: "misconfigured", detail: config.failure.detail }));
+      return problem(config.failure, crypto.randomUUID());
+    }
+    const isolate = isolateOf(env, config.value);
+    return answer({ request, env, ctx, config: config.value, isolate, findVersion });
+  };
+}
+
+interface Context {
+  request: Request;
+  env: Env;
+  ctx: ExecutionContext;
+  config: Config;
+  isolate: Isolate;
+  findVersion: FindVersion;
+}
+
+async function answer(context: Context): Promise<Response> {
+  const { request, config } = context;
+  const { method } = request;
+  const cors = corsHeaders(config.corsOrigins, request.headers.get("origin"));
+  if (method === "OPTIONS") return new Response(null, { status: 204, headers: [...cors, ...PREFLIGHT] });
+  const timing = new ServerTiming(Date.now);
+  const read = await readTarget(context, timing).catch((error: unknown) => {
+    console.error(JSON.stringify({ message: "read failed", path: loggable(request.url), error: String(error) }));
+    return {
+      target: null,
+      claims: null,
+      reading: fail(failure("store-unavailable", "The read failed here; try again.")),
+    };
+  });
+  const { reading } = read;
+  const isSealed = read.target !== null && read.target.version !== "live";
+  const response = reading.ok
+    ? respond(reading.value, method, isSealed, cors, timing)
+    : refuse(reading.failure, isSealed, cors, timing);
+  if (!reading.ok) logRefusal(request, response);
+  meter(context, read, response);
+  return response;
+}
+
+interface Read {
+  target: DataTarget | null;
+  /** Null where the request was refused before its capability was found good. */
+  claims: CapabilityClaims | null;
+  reading: Result<Reading>;
+}
+
+async function readTarget(context: Context, timing: ServerTiming): Promise<Read> {
+  const { request, env, ctx, config, isolate } = context;
+  const refused = (failed: Failure, target: DataTarget | null = null): Read => ({
+    target,
+    claims: null,
+    reading: fail(failed),
+  });
+  const { method } = request;
+  if (method !== "GET" && method !== "HEAD") {
+    return refused(failure("method-not-allowed", "Data is read by GET, HEAD and OPTIONS."));
+  }
+  if (config.dataHost !== null && new URL(request.url).host !== config.dataHost) {
+    return refused(failure("misdirected", `Data is served by ${config.dataHost}.`));
+  }
+  const target = parseDataTarget(request.url);
+  if (!target.ok) return refused(notMissing(target.failure));
+  const { version: versionName, key } = target.value;
+  const waitUntil = (work: Promise<unknown>) => ctx.waitUntil(work);
+  const tokens = tokensOf(env, config);
+  const authorised = await authoriseRead(request, target.value, { env, tokens, timing, now: Date.now(), waitUntil });
+  if (!authorised.ok) return refused(authorised.failure, target.value);
+  const { claims, dataset } = authorised.value;
+  const version = versionName === "live" ? ok(null) : await context.findVersion(env, dataset.config, versionName);
+  const reading = version.ok
+    ? await readDataset({
+        env,
+        dataset,
+        key,
+        version: version.value,
+        request: conditionsOf(request, method),
+        isolate,
+        timing,
+        now: Date.now,
+        waitUntil,
+      })
+    : fail(notMissing(version.failure));
+  return { target: target.value, claims, reading };
+}
+
+function conditionsOf({ headers }: Request, method: "GET" | "HEAD"): ReadRequest {
+  return {
+    method,
+    range: headers.get("range"),
+    ifRange: headers.get("if-range"),
+    ifMatch: headers.get("if-match"),
+    ifNoneMatch: headers.get("if-none-match"),
+    ifModifiedSince: headers.get("if-modified-since"),
+    ifUnmodifiedSince: headers.get("if-unmodified-since"),
+  };
+}
+
+/** Only an object may be missing here: a Zarr reader takes a 404 for a chunk of fill values, and trains on zeros. */
+function notMissing(failed: Failure): Failure {
+  switch (failed.code) {
+    case "unknown-version":
+      return failure("invalid-name", failed.detail, { field: "version" });
+    case "unknown-route":
+      return failure("invalid-key", failed.detail);
+    default:
+      return failed;
+  }
+}
+
+/** What is at `live` may change: who keeps it must ask again. This isolate's memory is `liveTtlSeconds` old at most. */
+const LIVE = "private, no-cache";
+/** What is sealed never changes. */
+const SEALED = "private, max-age=31536000, immutable";
+
+/** The headers that an object's answers share, made once an object: reading the same again is what readers do. */
+const made = new WeakMap<KnownObject, Headers>();
+
+function objectHeaders(object: KnownObject, isSealed: boolean, cors: readonly Header[]): Headers {
+  const known = made.get(object);
+  // What depends on the client's origin is no object's.
+  const isShared = cors[0]?.[1] === "*";
+  if (known !== undefined && isShared) return known;
+  const headers = new Headers([
+    ...cors,
+    ...dataHeaders(object.http, { cacheControl: isSealed ? SEALED : LIVE }),
+    ["etag", `"${object.logicalEtag}"`],
+    ["last-modified", formatHttpDate(object.lastModified)],
+  ]);
+  if (isShared) made.set(object, headers);
+  return headers;
+}
+
+function respond(
+  reading: Reading,
+  method: string,
+  isSealed: boolean,
+  cors: readonly Header[],
+  timing: ServerTiming,
+): Response {
+  const { object } = reading;
+  const shared = objectHeaders(object, isSealed, cors);
+  if (reading.status === 304) {
+    const response = new Response(null, { status: 304, headers: shared });
+    response.headers.delete("content-type");
+    response.headers.delete("content-encoding");
+    response.headers.set("server-timing", timing.format());
+    return response;
+  }
+  const { status, offset, length, body, cache } = reading;
+  // Stored bytes go out as they are stored: "manual" keeps the runtime from compressing them a second time.
+  const response = new Response(method === "HEAD" ? null : body, { status, headers: shared, encodeBody: "manual" });
+  response.headers.set("content-length", String(length));
+  if (cache !== null) response.headers.set("cache-status", CACHE_STATUS[cache]);
+  if (status === 206) response.headers.set("content-range", formatContentRange(offset, length, object.size));
+  response.headers.set("server-timing", timing.format());
+  return response;
+}
+
+/** RFC 9211. */
+const CACHE_STATUS = {
+  hit: "penstock; hit",
+  collapsed: "penstock; fwd=miss; collapsed",
+  miss: "penstock; fwd=miss; stored",
+  bypass: "penstock; fwd=bypass",
+} as const;
+
+function refuse(failed: Failure, isSealed: boolean, cors: readonly Header[], timing: ServerTiming): Response {
+  const response = problem(failed, crypto.randomUUID());
+  // A key that a version does not have, it never has; anything else may be otherwise in a moment.
+  const cacheControl = isSealed && failed.code === "object-not-found" ? SEALED : "no-store";
+  const contentType = response.headers.get("content-type") ?? "";
+  for (const [name, value] of [...cors, ...dataHeaders({ contentType }, { cacheControl })]) {
+    response.headers.set(name, value);
+  }
+  if (failed.code === "method-not-allowed") response.headers.set("allow", "GET, HEAD, OPTIONS");
+  response.headers.set("server-timing", timing.format());
+  return response;
+}
+
+/** What is missing, or unchanged, or out of range is an answer like any other; what was refused or broke is worth a line. */
+function logRefusal(request: Request, response: Response): void {
+  const { status, headers } = response;
+  if (status < 500 && status !== 401 && status !== 403) return;
+  const requestId = headers.get("x-request-id");
+  console.log(JSON.stringify({ method: request.method, path: loggable(request.url), status, requestId }));
+}
+
+/** Counts the answer for the dataset and the job; bytes are those that the answer announces. */
+function meter({ env, ctx }: Context, { claims, reading }: Read, response: Response): void {
+  if (claims === null) return;
+  const cache = reading.ok && reading.value.status !== 304 ? reading.value.cache : null;
+  const event: ReadEvent = {
+    datasetId: claims.ds,
+    datasetName: claims.name,
+    job: claims.job,
+    outcome: cache === "collapsed" ? "hit" : (cache ?? "none"),
+    bytes: reading.ok && reading.value.status !== 304 && cache !== null ? reading.value.length : 0,
+    status: response.status,
+  };
+  meterRead(env, event, (work) => ctx.waitUntil(work));
+}

@@ -1,0 +1,135 @@
+import { BlockMemory } from "../../adapters/block-memory.ts";
+import { edgeCache, type EdgeCache } from "../../adapters/edge-cache.ts";
+import { Flights } from "../../adapters/flights.ts";
+import { Memo } from "../../adapters/memo.ts";
+import { MemoryBudget } from "../../adapters/memory-budget.ts";
+import { failure, type FailureCode } from "../../core/failure.ts";
+import type { ByteRange } from "../../core/http/range.ts";
+import { FOLLOWER_PATIENCE_MS, IN_FLIGHT_MAX_BYTES, MEMORY_BLOCK_MAX_BYTES } from "../../core/limits.ts";
+import { type KnownObject, knowObject } from "../../core/read/known-object.ts";
+import type { ServerTiming } from "../../core/read/server-timing.ts";
+import { fail, type Result } from "../../core/result.ts";
+import type { ObjectBody, ObjectInfo, ObjectReader, Refresher } from "../../ports/object-store.ts";
+import type { SealedObject } from "../../ports/version-resolver.ts";
+import type { Learned } from "./learn.ts";
+
+/**
+ * `hit`: no operation of the store for the bytes; `collapsed`: another request's read brought them; `miss`: read, and put
+ * into the cache; `bypass`: not cacheable as it was asked, or too much is held already; null: there are no bytes.
+ */
+export type CacheOutcome = "hit" | "collapsed" | "miss" | "bypass" | null;
+
+/** What the requests of an isolate share. Nothing in it belongs to one of them. */
+export interface Isolate {
+  memory: BlockMemory;
+  edge: EdgeCache;
+  blocks: Flights<Result<Uint8Array>>;
+  learning: Flights<Result<Learned>>;
+  /** Objects by place and key, with the ETag for sealed ones. */
+  known: Memo<KnownObject>;
+  budget: MemoryBudget;
+}
+
+/** Objects that an isolate remembers: near 500 bytes each. */
+const KNOWN_MAX = 20_000;
+
+export const createIsolate = (memoryBytes: number): Isolate => ({
+  memory: new BlockMemory(memoryBytes, MEMORY_BLOCK_MAX_BYTES),
+  edge: edgeCache,
+  blocks: new Flights(FOLLOWER_PATIENCE_MS),
+  learning: new Flights(FOLLOWER_PATIENCE_MS),
+  known: new Memo(KNOWN_MAX),
+  budget: new MemoryBudget(IN_FLIGHT_MAX_BYTES),
+});
+
+export interface ReaderOptions {
+  isolate: Isolate;
+  store: ObjectReader & Partial<Refresher>;
+  /** Tells one store's cached blocks from another's: the R2 binding, or the source's name. */
+  place: string;
+  /** The step that waiting for the store counts as. */
+  step: "r2" | "source";
+  /** Milliseconds for which what is there on `live` may be remembered. */
+  liveTtlMs: number;
+  timing: ServerTiming;
+  now(): number;
+  waitUntil(work: Promise<unknown>): void;
+}
+
+/** One request's way to the objects of one store. */
+export class Reader {
+  readonly #options: ReaderOptions;
+  readonly isolate: Isolate;
+  readonly store: ObjectReader & Partial<Refresher>;
+  readonly timing: ServerTiming;
+  readonly waitUntil: (work: Promise<unknown>) => void;
+
+  constructor(options: ReaderOptions) {
+    this.#options = options;
+    this.isolate = options.isolate;
+    this.store = options.store;
+    this.timing = options.timing;
+    this.waitUntil = options.waitUntil;
+  }
+
+  get now(): number {
+    return this.#options.now();
+  }
+
+  /** Names the object among those of every store: `place/key`. */
+  nameOf(key: string): string {
+    return `${this.#options.place}/${encodeURIComponent(key)}`;
+  }
+
+  /** Names a block of the object as it is at its ETag: under this name bytes never change. */
+  blockName(key: string, object: { etag: string }, block: { id: string }): string {
+    return `${this.nameOf(key)}?etag=${encodeURIComponent(object.etag)}&block=${block.id}`;
+  }
+
+  /** What the isolate knows to be at the key; a sealed object (`pin`) never changes. */
+  recall(key: string, pin: SealedObject | null): KnownObject | null {
+    const { known } = this.isolate;
+    const maxAge = pin === null ? this.#options.liveTtlMs : Number.POSITIVE_INFINITY;
+    return known.get(this.#memoKey(key, pin), this.now, maxAge);
+  }
+
+  /** What was at the key when it was last looked at, however long ago. */
+  recallStale(key: string): KnownObject | null {
+    return this.isolate.known.peek(this.#memoKey(key, null));
+  }
+
+  remember(key: string, pin: SealedObject | null, object: KnownObject): void {
+    this.isolate.known.set(this.#memoKey(key, pin), object, this.now);
+  }
+
+  forget(key: string): void {
+    this.isolate.known.delete(this.#memoKey(key, null));
+  }
+
+  /** What the store tells of an object. Where a source's object came from is not where ours does: its own ETag counts. */
+  describe(info: ObjectInfo): KnownObject {
+    return knowObject(this.#options.step === "source" ? { ...info, custom: {} } : info);
+  }
+
+  /** The bytes at this ETag, or `object-changed`: what was promised is no longer what is there. */
+  async getPinned(key: string, etag: string, range: ByteRange | undefined): Promise<Result<ObjectBody>> {
+    const options = { ifMatch: etag, ...(range === undefined ? {} : { range }) };
+    const got = await this.ask(this.store.get(key, options));
+    return got.ok || !CHANGED.has(got.failure.code) ? got : fail(failure("object-changed"));
+  }
+
+  /** Waits for the store, and counts the time. */
+  ask<T>(work: Promise<T>): Promise<T> {
+    return this.timing.time(this.#options.step, work);
+  }
+
+  #memoKey(key: string, pin: SealedObject | null): string {
+    return pin === null ? `${this.#options.place}/${key}` : `${this.#options.place}/${key}?${pin.etag}`;
+  }
+}
+
+const CHANGED: ReadonlySet<FailureCode> = new Set([
+  "precondition-failed",
+  "range-not-satisfiable",
+  "object-not-found",
+] satisfies FailureCode[]);

@@ -1,0 +1,132 @@
+import * as z from "zod";
+import { datasetOf } from "../../adapters/objects.ts";
+import { capabilityClaims, type Operation, OPERATIONS } from "../../core/capability/token.ts";
+import { type Failure, failure } from "../../core/failure.ts";
+import { CAPABILITY_DEFAULT_SECONDS, CAPABILITY_MAX_SCOPES, PRESIGN_MAX_SECONDS } from "../../core/limits.ts";
+import { keySchema, prefixSchema } from "../../core/manifest/dataset.ts";
+import { fail, type Result } from "../../core/result.ts";
+import { readBody } from "../body.ts";
+import { answer, type Ctx, dataOrigin, refuse } from "../context.ts";
+import { unknownVersion } from "../unknown-version.ts";
+
+/** Seconds within which every isolate knows of a revocation: it asks each dataset that it serves more often than that. */
+const EVERYWHERE_SECONDS = 60;
+
+const capabilityBody = z
+  .strictObject({
+    prefixes: z.array(prefixSchema).default([]),
+    keys: z.array(keySchema).default([]),
+    operations: z.array(z.enum(OPERATIONS)).min(1).max(OPERATIONS.length).default(["read"]),
+    version: z.string().max(64).default("live"),
+    expiresSeconds: z.number().int().min(1).max(PRESIGN_MAX_SECONDS).default(CAPABILITY_DEFAULT_SECONDS),
+  })
+  .refine(({ prefixes, keys }) => prefixes.length + keys.length > 0, 'name at least one prefix ("" is all) or key')
+  .refine(
+    ({ prefixes, keys }) => prefixes.length + keys.length <= CAPABILITY_MAX_SCOPES,
+    `name at most ${CAPABILITY_MAX_SCOPES} prefixes and keys in all`,
+  );
+
+/** `POST /v1/datasets/:dataset/capabilities`: a signed root URL that reads these prefixes and keys until it expires. */
+export async function mint(c: Ctx): Promise<Response> {
+  const name = c.req.param("dataset") ?? "";
+  const body = await readBody(c, capabilityBody);
+  if (!body.ok) return refuse(c, body.failure);
+  const { prefixes, keys, operations, version, expiresSeconds } = body.value;
+  if (version !== "live") return refuse(c, unknownVersion(name, version, "version"));
+  // The time first: who revokes all of them after this question was answered revokes this one too. And the dataset
+  // itself is asked, for what this isolate remembers may be older than a revocation, and would sign what is dead.
+  const nowSeconds = Math.floor(Date.now() / 1000);
+  const view = await asked(c, () => datasetOf(c.env, name).readerView());
+  if (!view.ok) return refuse(c, view.failure);
+  const { config, revoked } = view.value;
+  // A second ahead of the clock where all were revoked in this one; verification allows for more than that.
+  const notBefore = Math.max(nowSeconds, revoked.upTo + 1);
+  const read = await signedRoot(c, config, { prefixes, keys }, null, expiresSeconds, { operations, notBefore });
+  return "failure" in read ? refuse(c, read.failure) : answer(c, read, 201);
+}
+
+/** `DELETE /v1/datasets/:dataset/capabilities/:id`: revokes one. An id that was never minted is as good as any other. */
+export async function revoke(c: Ctx): Promise<Response> {
+  const id = c.req.param("id") ?? "";
+  if (!/^[A-Za-z0-9_-]{1,64}$/.test(id)) {
+    const detail =
+      "A capability's id is 1 to 64 letters, digits, _ or -, as the answer had it that brought the capability.";
+    return refuse(c, failure("invalid-name", detail, { field: "id" }));
+  }
+  return revokeIn(c, id);
+}
+
+/** `DELETE /v1/datasets/:dataset/capabilities`: revokes all that were minted so far, but those of jobs. */
+export const revokeAll = (c: Ctx): Promise<Response> => revokeIn(c, null);
+
+async function revokeIn(c: Ctx, id: string | null): Promise<Response> {
+  const name = c.req.param("dataset") ?? "";
+  const revoked = await asked(c, () => datasetOf(c.env, name).revokeCapability(id));
+  if (!revoked.ok) return refuse(c, revoked.failure);
+  const everywhereBy = new Date(Date.now() + EVERYWHERE_SECONDS * 1000).toISOString();
+  return answer(c, { dataset: name, id, revoked: true, everywhereBy });
+}
+
+/** Asks a Dataset object. It is reset by every deployment: a caller that tries again finds it. */
+async function asked<T>(c: Ctx, question: () => Promise<Result<T>>): Promise<Result<T>> {
+  try {
+    return await question();
+  } catch (error) {
+    const requestId = c.get("requestId");
+    console.error(JSON.stringify({ message: "dataset not asked", requestId, error: String(error) }));
+    return fail(failure("store-unavailable", "The dataset cannot be asked at the moment."));
+  }
+}
+
+interface SignedRoot {
+  /** The capability's `jti`, by which it is revoked. */
+  id: string;
+  rootUrl: string;
+  capability: string;
+  expiresAt: string;
+  /** Leaves a quarter of its life for the refresh. */
+  refreshAfter: string;
+  serverTime: string;
+}
+
+/**
+ * A capability and the root URL that carries it. `more.notBefore`, in seconds since 1970, is the present unless given;
+ * `expiresSeconds` counts from the present.
+ */
+export async function signedRoot(
+  c: Ctx,
+  dataset: { id: string; name: string },
+  scope: { prefixes: string[]; keys: string[] },
+  job: string | null,
+  expiresSeconds: number,
+  more: { operations?: Operation[]; notBefore?: number } = {},
+): Promise<SignedRoot | { failure: Failure }> {
+  const nowSeconds = Math.floor(Date.now() / 1000);
+  const id = crypto.randomUUID();
+  const claims = capabilityClaims.safeParse({
+    ds: dataset.id,
+    name: dataset.name,
+    ver: "live",
+    pfx: scope.prefixes,
+    keys: scope.keys,
+    ops: more.operations ?? ["read"],
+    job,
+    nbf: more.notBefore ?? nowSeconds,
+    exp: nowSeconds + expiresSeconds,
+    jti: id,
+  });
+  if (!claims.success) {
+    const rule = claims.error.issues[0]?.message ?? "";
+    return { failure: failure("invalid-body", `The prefixes and keys do not fit a capability: ${rule}`) };
+  }
+  const capability = await c.get("tokens").mintCapability(claims.data);
+  const at = (seconds: number) => new Date(seconds * 1000).toISOString();
+  return {
+    id,
+    rootUrl: `${dataOrigin(c)}/t/${capability}/${dataset.name}/`,
+    capability,
+    expiresAt: at(nowSeconds + expiresSeconds),
+    refreshAfter: at(nowSeconds + Math.floor(expiresSeconds * 0.75)),
+    serverTime: at(nowSeconds),
+  };
+}
