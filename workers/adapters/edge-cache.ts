@@ -1,4 +1,4 @@
-import type { ByteSpan } from "../core/http/range.ts";
+import { type ByteSpan, formatContentRange } from "../core/http/range.ts";
 
 /**
  * Blocks in `caches.default`, the cache of one data centre. A name says bucket, key, ETag and block, and never a token:
@@ -25,8 +25,10 @@ export const edgeCache: EdgeCache = {
     const cached = await match(new Request(urlOf(name), { headers }));
     if (cached === null || cached.body === null) return null;
     // The Cache API answers a range with 206; anything else is not the part that was asked for.
-    const isRight =
-      cached.status === (isWhole ? 200 : 206) && cached.headers.get("content-length") === String(part.length);
+    const isRight = isWhole
+      ? cached.status === 200
+      : cached.status === 206 &&
+        cached.headers.get("content-range") === formatContentRange(part.offset, part.length, blockLength);
     if (isRight) return cached.body;
     await cached.body.cancel();
     return null;

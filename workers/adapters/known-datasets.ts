@@ -18,6 +18,9 @@ export interface KnownDataset {
 
 const memo = new Memo<KnownDataset>(1000);
 
+/** What is remembered and may be relied on; null: ask. */
+export const recallDataset = (name: string, now: number): KnownDataset | null => memo.get(name, now, ASK_MS);
+
 /**
  * A dataset's configuration and its revoked capabilities, remembered for 10 seconds in this isolate: a change holds
  * everywhere after that. While the Dataset object cannot be asked (it is reset by every deployment), the last answer
@@ -25,7 +28,7 @@ const memo = new Memo<KnownDataset>(1000);
  */
 export async function knownDataset(env: Env, name: string): Promise<Result<KnownDataset>> {
   const now = Date.now();
-  const known = memo.get(name, now, ASK_MS);
+  const known = recallDataset(name, now);
   if (known !== null) return ok(known);
   try {
     const view = await datasetOf(env, name).readerView();

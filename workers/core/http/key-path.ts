@@ -29,8 +29,11 @@ const DOOR = /^\/[dt]\//;
 const DATA_PATH = /^\/(?:d|t\/(?<capability>[^/]+))\/(?<place>[^/]+)(?:\/(?<key>.*))?$/s;
 const DATASET = /^[a-z0-9][a-z0-9-]{0,62}$/;
 const VERSION = /^(?:live|[1-9][0-9]{0,8})$/;
-/** `.` and `..`, which URL parsers recognise in their escaped form as well (WHATWG URL, "double-dot URL path segment"). */
-const DOT_SEGMENT = /^(?:\.|%2e){1,2}$/i;
+/**
+ * An empty segment within a path, or one that is `.` or `..`, which URL parsers recognise in their escaped form as well
+ * (WHATWG URL, "double-dot URL path segment").
+ */
+const FRAGILE_SEGMENT = /\/(?:\/|(?:\.|%2e){1,2}(?:\/|$))/i;
 
 /** Reads the raw URL of a data request. */
 export function parseDataTarget(rawUrl: string): Result<DataTarget> {
@@ -59,7 +62,9 @@ export function checkKey(key: string, field = "key"): Result<string> {
   if (key === "") return refuseKey("The key is empty; name an object", field);
   if (key.includes("\0")) return refuseKey("The key holds a NUL, which no object's key may", field);
   if (!key.isWellFormed()) return refuseKey("The key holds half a surrogate pair, which UTF-8 cannot write", field);
-  if (utf8Length(key) > KEY_MAX_BYTES) return fail(failure("key-too-long", undefined, { field }));
+  // A UTF-16 unit is at most three bytes of UTF-8: short keys, which most are, need no encoding.
+  if (key.length * 3 > KEY_MAX_BYTES && utf8Length(key) > KEY_MAX_BYTES)
+    return fail(failure("key-too-long", undefined, { field }));
   return ok(key);
 }
 
@@ -94,7 +99,7 @@ const WAY_OUT =
 
 /** Whether a proxy, a client or the platform may have changed the path, or would: then the key is anybody's guess. */
 function isRewrittenOnTheWay(path: string): boolean {
-  return path.includes("//") || path.split("/").some((segment) => DOT_SEGMENT.test(segment));
+  return FRAGILE_SEGMENT.test(path);
 }
 
 function parsePlace(segment: string): Result<Omit<Place, "key">> {
@@ -123,12 +128,14 @@ function chooseKey(inPath: string, inQuery: readonly string[]): Result<string> {
 
 /** The raw values of a query parameter, in order. */
 function parameters(query: string, name: string): string[] {
+  if (query === "") return [];
   const pairs = query.split("&").map((pair) => (pair.includes("=") ? pair : `${pair}=`));
   return pairs.filter((pair) => pair.startsWith(`${name}=`)).map((pair) => pair.slice(name.length + 1));
 }
 
 /** `decodeURIComponent` is strict: it refuses overlong forms, surrogates and escapes cut short (RFC 3629, section 3). */
 function decodeOnce(text: string): string | null {
+  if (!text.includes("%")) return text.isWellFormed() ? text : null;
   try {
     return decodeURIComponent(text);
   } catch {

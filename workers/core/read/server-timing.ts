@@ -21,13 +21,18 @@ export class ServerTiming {
     }
   }
 
+  get hasWaited(): boolean {
+    return this.#spent.size > 0;
+  }
+
   /** Every answer names the first four steps, so that a reader of it need not guess. */
   format(): string {
-    if (this.#spent.size === 0) return NOTHING_WAITED_FOR;
+    if (!this.hasWaited) return NOTHING_WAITED_FOR;
     return STEPS.filter((step) => step !== "source" || this.#spent.has(step))
       .map((step) => `${step};dur=${this.#spent.get(step) ?? 0}`)
       .join(", ");
   }
 }
 
-const NOTHING_WAITED_FOR = "auth;dur=0, resolve;dur=0, cache;dur=0, r2;dur=0";
+/** What `format` says where every step was answered from memory. */
+export const NOTHING_WAITED_FOR = "auth;dur=0, resolve;dur=0, cache;dur=0, r2;dur=0";

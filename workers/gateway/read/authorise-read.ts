@@ -1,5 +1,4 @@
-import type { KnownDataset } from "../../adapters/known-datasets.ts";
-import { knownDataset } from "../../adapters/known-datasets.ts";
+import { type KnownDataset, knownDataset, recallDataset } from "../../adapters/known-datasets.ts";
 import { revokedByJob } from "../../adapters/revocation.ts";
 import { authorise, isRevoked, REVOKED, WRONG_DATASET } from "../../core/capability/authorise.ts";
 import type { CapabilityClaims, Tokens } from "../../core/capability/token.ts";
@@ -40,7 +39,8 @@ export async function authoriseRead(
   const method = request.method === "HEAD" ? "HEAD" : "GET";
   const claims = authorise(verified.value, { datasetName, version, key, method });
   if (!claims.ok) return claims;
-  const dataset = await timing.time("resolve", knownDataset(env, datasetName));
+  const known = recallDataset(datasetName, now);
+  const dataset = known === null ? await timing.time("resolve", knownDataset(env, datasetName)) : ok(known);
   if (!dataset.ok) return fail(dataset.failure.code === "unknown-dataset" ? gone(dataset.failure) : dataset.failure);
   // A name used again is not the old dataset: the capability holds its id.
   if (claims.value.ds !== dataset.value.config.id) return fail(WRONG_DATASET);

@@ -68,56 +68,71 @@ async function fetchBlocks(
   blocks: readonly Block[],
 ): Promise<Result<{ parts: Uint8Array[]; cache: CacheOutcome }> | null> {
   const names = new Map(blocks.map((block) => [block, reader.blockName(key, object, block)]));
-  const nameOf = (block: Block) => names.get(block) ?? "";
-  const cached = new Map<Block, Uint8Array>();
-  for (const block of blocks) {
-    const held = reader.isolate.memory.get(nameOf(block));
-    if (held !== null) cached.set(block, held);
-  }
-  const unheld = blocks.filter((block) => !cached.has(block));
-  if (unheld.length > 0) {
-    await Promise.all(
-      unheld.map(async (block) => {
-        const bytes = await recallBlock(reader, nameOf(block), block);
-        if (bytes !== null) cached.set(block, bytes);
-      }),
-    );
-  }
-  const absent = blocks.filter((block) => !cached.has(block));
-  if (absent.length === 0) return ok({ parts: blocks.flatMap((block) => cached.get(block) ?? []), cache: "hit" });
+  const recalled = await recallBlocks(reader, names);
+  if (!recalled.ok) return recalled;
+  const { found, cache } = recalled.value;
 
-  // No await from here to the last `begin`: of two requests that miss a block, one begins its flight.
-  const { blocks: flights } = reader.isolate;
-  const flying = absent.filter((block) => flights.has(nameOf(block)));
-  const runs = runsOf(absent.filter((block) => !flights.has(nameOf(block))));
+  // No await since the last look at the flights: of two requests that miss a block, one begins its flight.
+  const runs = runsOf(blocks.filter((block) => !found.has(block)));
   const releases = runs.map((run) => reader.isolate.budget.reserve(lengthOf(run), reader.now));
   if (releases.includes(null)) {
     for (const release of releases) release?.();
     return null;
   }
-  const followed = flying.map((block) => flights.follow(nameOf(block)));
   const led = runs.map((run, index) => lead(reader, key, object, run, names, releases[index] ?? (() => undefined)));
-
-  const arrived = new Map<Block, Result<Uint8Array> | null>();
-  await Promise.all([
-    ...flying.map(async (block, index) => arrived.set(block, (await followed[index]) ?? null)),
-    ...led.flatMap((flight) => [...flight].map(async ([block, bytes]) => arrived.set(block, await bytes))),
-  ]);
-  const parts: Uint8Array[] = [];
-  for (const block of blocks) {
-    const bytes = cached.get(block) ?? arrived.get(block) ?? null;
-    if (bytes === null) return null; // Who was followed did not come in time: this request reads for itself.
-    if (bytes instanceof Uint8Array) parts.push(bytes);
-    else if (bytes.ok) parts.push(bytes.value);
-    else return bytes;
+  for (const flight of led) {
+    for (const [block, arriving] of flight) {
+      const bytes = await arriving;
+      if (!bytes.ok) return bytes;
+      found.set(block, bytes.value);
+    }
   }
-  return ok({ parts, cache: runs.length > 0 ? "miss" : "collapsed" });
+  const parts = blocks.flatMap((block) => found.get(block) ?? []);
+  return ok({ parts, cache: runs.length > 0 ? "miss" : cache });
+}
+
+/**
+ * What is in memory, in the data centre's cache, or on its way to another request. A flight that does not come in time
+ * is given up, and its block is missing here.
+ */
+async function recallBlocks(
+  reader: Reader,
+  names: ReadonlyMap<Block, string>,
+): Promise<Result<{ found: Map<Block, Uint8Array>; cache: "hit" | "collapsed" }>> {
+  const { memory, blocks: flights } = reader.isolate;
+  const found = new Map<Block, Uint8Array>();
+  const givenUp = new Set<string>();
+  let failed: Result<never> | null = null;
+  let collapsed = false;
+  const recall = async (block: Block, name: string): Promise<void> => {
+    const isFlying = flights.has(name) && !givenUp.has(name);
+    const flown = isFlying ? await flights.follow(name) : null;
+    if (flown === null) {
+      if (isFlying) givenUp.add(name);
+      const bytes = isFlying ? null : await recallBlock(reader, name, block);
+      if (bytes !== null) found.set(block, bytes);
+    } else if (flown.ok) {
+      collapsed = true;
+      found.set(block, flown.value);
+    } else failed = flown;
+  };
+  for (const [block, name] of names) {
+    const held = memory.get(name);
+    if (held !== null) found.set(block, held);
+  }
+  const absent = () => [...names].filter(([block]) => !found.has(block));
+  for (let wanted = absent(); wanted.length > 0;) {
+    await Promise.all(wanted.map(([block, name]) => recall(block, name)));
+    if (failed !== null) return failed;
+    // Another request may have begun to read one of them meanwhile.
+    wanted = absent().filter(([, name]) => flights.has(name) && !givenUp.has(name));
+  }
+  return ok({ found, cache: collapsed ? "collapsed" : "hit" });
 }
 
 /** The block from the data centre's cache; it then stays in memory. */
 async function recallBlock(reader: Reader, name: string, block: Block): Promise<Uint8Array | null> {
   const { memory, edge, blocks } = reader.isolate;
-  if (blocks.has(name)) return null;
   const since = blocks.moment;
   const bytes = await reader.timing.time("cache", edge.bytes(name, block.length));
   if (bytes !== null) {

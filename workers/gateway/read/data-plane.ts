@@ -4,18 +4,15 @@ import { tokensOf } from "../../adapters/tokens.ts";
 import type { CapabilityClaims } from "../../core/capability/token.ts";
 import { type Failure, failure } from "../../core/failure.ts";
 import type { ReadEvent } from "../../core/metering/tally.ts";
-import { formatHttpDate } from "../../core/http/date.ts";
 import { type DataTarget, parseDataTarget } from "../../core/http/key-path.ts";
-import { formatContentRange } from "../../core/http/range.ts";
-import { dataHeaders } from "../../core/http/stored-headers.ts";
-import type { KnownObject } from "../../core/read/known-object.ts";
 import { ServerTiming } from "../../core/read/server-timing.ts";
 import { fail, ok, type Result } from "../../core/result.ts";
 import type { VersionResolver } from "../../ports/version-resolver.ts";
 import { loggable } from "../log.ts";
 import { problem } from "../respond.ts";
 import { authoriseRead } from "./authorise-read.ts";
-import { corsHeaders, type Header, PREFLIGHT } from "./cors.ts";
+import { corsHeaders, PREFLIGHT } from "./cors.ts";
+import { refuse, respond } from "./data-response.ts";
 import { readDataset } from "./read-dataset.ts";
 import type { Reading, ReadRequest } from "./read-object.ts";
 import { createIsolate, type Isolate } from "./reader.ts";
@@ -153,76 +150,6 @@ function notMissing(failed: Failure): Failure {
     default:
       return failed;
   }
-}
-
-/** What is at `live` may change: who keeps it must ask again. This isolate's memory is `liveTtlSeconds` old at most. */
-const LIVE = "private, no-cache";
-/** What is sealed never changes. */
-const SEALED = "private, max-age=31536000, immutable";
-
-/** The headers that an object's answers share, made once an object: reading the same again is what readers do. */
-const made = new WeakMap<KnownObject, Headers>();
-
-function objectHeaders(object: KnownObject, isSealed: boolean, cors: readonly Header[]): Headers {
-  const known = made.get(object);
-  // What depends on the client's origin is no object's.
-  const isShared = cors[0]?.[1] === "*";
-  if (known !== undefined && isShared) return known;
-  const headers = new Headers([
-    ...cors,
-    ...dataHeaders(object.http, { cacheControl: isSealed ? SEALED : LIVE }),
-    ["etag", `"${object.logicalEtag}"`],
-    ["last-modified", formatHttpDate(object.lastModified)],
-  ]);
-  if (isShared) made.set(object, headers);
-  return headers;
-}
-
-function respond(
-  reading: Reading,
-  method: string,
-  isSealed: boolean,
-  cors: readonly Header[],
-  timing: ServerTiming,
-): Response {
-  const { object } = reading;
-  const shared = objectHeaders(object, isSealed, cors);
-  if (reading.status === 304) {
-    const response = new Response(null, { status: 304, headers: shared });
-    response.headers.delete("content-type");
-    response.headers.delete("content-encoding");
-    response.headers.set("server-timing", timing.format());
-    return response;
-  }
-  const { status, offset, length, body, cache } = reading;
-  // Stored bytes go out as they are stored: "manual" keeps the runtime from compressing them a second time.
-  const response = new Response(method === "HEAD" ? null : body, { status, headers: shared, encodeBody: "manual" });
-  response.headers.set("content-length", String(length));
-  if (cache !== null) response.headers.set("cache-status", CACHE_STATUS[cache]);
-  if (status === 206) response.headers.set("content-range", formatContentRange(offset, length, object.size));
-  response.headers.set("server-timing", timing.format());
-  return response;
-}
-
-/** RFC 9211. */
-const CACHE_STATUS = {
-  hit: "penstock; hit",
-  collapsed: "penstock; fwd=miss; collapsed",
-  miss: "penstock; fwd=miss; stored",
-  bypass: "penstock; fwd=bypass",
-} as const;
-
-function refuse(failed: Failure, isSealed: boolean, cors: readonly Header[], timing: ServerTiming): Response {
-  const response = problem(failed, crypto.randomUUID());
-  // A key that a version does not have, it never has; anything else may be otherwise in a moment.
-  const cacheControl = isSealed && failed.code === "object-not-found" ? SEALED : "no-store";
-  const contentType = response.headers.get("content-type") ?? "";
-  for (const [name, value] of [...cors, ...dataHeaders({ contentType }, { cacheControl })]) {
-    response.headers.set(name, value);
-  }
-  if (failed.code === "method-not-allowed") response.headers.set("allow", "GET, HEAD, OPTIONS");
-  response.headers.set("server-timing", timing.format());
-  return response;
 }
 
 /** What is missing, or unchanged, or out of range is an answer like any other; what was refused or broke is worth a line. */
