@@ -136,6 +136,8 @@ const FAULTS: Readonly<Record<string, Fault>> = {
   // Refusals.
   "403": () => refusal(403, "AccessDenied"),
   "404": () => refusal(404, "NoSuchKey"),
+  // A load balancer without a server behind it.
+  "404-page": () => ({ ...page({}), status: 404 }),
   "503": () => refusal(503, "SlowDown"),
   redirect: () => redirected(),
   // An answer of nothing.

@@ -158,7 +158,7 @@ function lead(
     const range = { kind: "bounded", start: offset, end: offset + length - 1 } as const;
     const options = { ifMatch: object.etag, ...(length === object.size ? {} : { range }) };
     const got = await reader.ask(reader.store.get(key, options));
-    return got.ok ? readAll(reader, got.value.body, length) : fail(got.failure);
+    return got.ok ? readAll(reader, got.value.body, length, reader.expectedMd5(got.value)) : fail(got.failure);
   })();
   const done = whole
     .then((bytes) => (bytes.ok ? keepBlocks(reader, key, object, run, { offset, bytes: bytes.value }) : undefined))

@@ -1,3 +1,4 @@
+import { md5Of } from "../../adapters/digest.ts";
 import { type Failure, failure } from "../../core/failure.ts";
 import { type Block, blocksWithin, cut } from "../../core/read/blocks.ts";
 import { formatKnownObject, type KnownObject } from "../../core/read/known-object.ts";
@@ -41,15 +42,20 @@ export function offerBlocks(
   return kept;
 }
 
-/** All of a body that was announced with `length` bytes, and not a byte more or less. */
+/**
+ * All of a body that was announced with `length` bytes, and not a byte more or less. Where a source vouches for its MD5
+ * (hex), that is looked at too: what stands between us and a source may send anything.
+ */
 export async function readAll(
   reader: Reader,
   body: ReadableStream<Uint8Array>,
   length: number,
+  md5: string | null,
 ): Promise<Result<Uint8Array>> {
   try {
     const bytes = new Uint8Array(await reader.ask(new Response(body).arrayBuffer()));
-    return bytes.length === length ? ok(bytes) : fail(broken(`${bytes.length} of ${length} bytes came`));
+    if (bytes.length !== length) return fail(broken(`${bytes.length} of ${length} bytes came`));
+    return md5 === null || (await md5Of(bytes)) === md5 ? ok(bytes) : fail(broken("the bytes have another MD5"));
   } catch (error) {
     return fail(broken(String(error)));
   }

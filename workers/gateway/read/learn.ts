@@ -51,7 +51,7 @@ export async function learn(
       own = { offset, length, body };
       return ok(learnt(object, null));
     }
-    const bytes = await readAll(reader, body, length);
+    const bytes = await readAll(reader, body, length, reader.expectedMd5(got.value));
     if (!bytes.ok) {
       release();
       return bytes;

@@ -118,6 +118,11 @@ export class Reader {
     return got.ok || !CHANGED.has(got.failure.code) ? got : fail(failure("object-changed"));
   }
 
+  /** The MD5 (hex) that the bytes of an answer must have, where it is the whole of a source's object that vouches for one. */
+  expectedMd5({ md5, size, length }: ObjectBody): string | null {
+    return this.#options.step === "source" && length === size ? md5 : null;
+  }
+
   /** Waits for the store, and counts the time. */
   ask<T>(work: Promise<T>): Promise<T> {
     return this.timing.time(this.#options.step, work);
