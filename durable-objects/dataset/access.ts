@@ -1,6 +1,7 @@
 import { type Failure, failure } from "../../workers/core/failure.ts";
 import type { Revocations } from "../../workers/core/manifest/dataset.ts";
 import { CLOCK_SKEW_SECONDS, PRESIGN_MAX_SECONDS, REVOCATIONS_MAX } from "../../workers/core/limits.ts";
+import { pack } from "../../workers/core/migration/pack.ts";
 
 /** The part of a Dataset that says what may not be read: revoked capabilities, and keys that were deleted. */
 export class Access {
@@ -30,10 +31,16 @@ export class Access {
     return null;
   }
 
-  /** Revokes all that were minted so far; those revoked by name are among them. */
+  /**
+   * Revokes all that were minted so far. Whatever is minted after this begins after `upTo`, which may be a second ahead of
+   * the clock, so that a second call in the same second revokes what was minted between the two. What was revoked by id
+   * stays: a job's capability is there by its id alone.
+   */
   revokeAll(nowSeconds: number): void {
-    this.#sql.exec("INSERT OR REPLACE INTO revoked_up_to (id, at) VALUES (1, ?)", nowSeconds);
-    this.#sql.exec("DELETE FROM revoked");
+    this.#sql.exec(
+      `INSERT INTO revoked_up_to (id, at) VALUES (1, ?) ON CONFLICT (id) DO UPDATE SET at = max(excluded.at, at + 1)`,
+      nowSeconds,
+    );
   }
 
   get revocations(): Revocations {
@@ -43,19 +50,24 @@ export class Access {
   }
 
   bury(keys: readonly string[], now: number): void {
-    this.#sql.exec(
-      "INSERT OR REPLACE INTO tombstone (key, at) SELECT value, ? FROM json_each(?)",
-      now,
-      JSON.stringify(keys),
-    );
+    // A bound value is at most 2 MB, and a thousand long keys are more than that with their escapes.
+    for (const some of pack(keys, { items: keys.length, weight: Number.POSITIVE_INFINITY }, () => 0)) {
+      this.#sql.exec(
+        "INSERT OR REPLACE INTO tombstone (key, at) SELECT value, ? FROM json_each(?)",
+        now,
+        JSON.stringify(some),
+      );
+    }
   }
 
   /** A key that was written after it was deleted is no longer gone; `rows` is JSON of rows with their time of upload. */
   unbury(rows: string): void {
     if (!this.hasTombstones) return;
+    // The rows lead (CROSS JOIN keeps the order), and each finds its tombstone by its key: there may be millions of them.
     this.#sql.exec(
-      `DELETE FROM tombstone WHERE EXISTS (SELECT 1 FROM json_each(?) AS written
-         WHERE written.value ->> 'key' = tombstone.key AND written.value ->> 'uploadedAt' > tombstone.at)`,
+      `DELETE FROM tombstone WHERE key IN (SELECT grave.key
+         FROM json_each(?) AS written CROSS JOIN tombstone AS grave ON grave.key = written.value ->> 'key'
+         WHERE written.value ->> 'uploadedAt' > grave.at)`,
       rows,
     );
   }

@@ -1,6 +1,6 @@
 /**
- * Real clients that npm does not have, on what a migration left in R2: zarr-python, xarray, fsspec, requests, boto3 and
- * curl. Needs Python 3.11 or newer with venv, and curl; installs the rest itself.
+ * Real clients on what a migration left in R2: zarr-python, xarray, TensorStore, zarrita, DuckDB, pyarrow, fsspec,
+ * obstore, requests, boto3 and curl. Needs Python 3.11 or newer with venv, and curl; installs the rest itself.
  *
  *     node test/clients/run.ts
  */
@@ -12,8 +12,10 @@ import { RASTER } from "../../examples/demo/data.ts";
 import { createChecks } from "../harness/checks.ts";
 import { createClient } from "../harness/client.ts";
 import { ROOT } from "../harness/instance.ts";
+import { checkBrowser } from "./browser.ts";
 import { checkCurl } from "./curl.ts";
 import { installClients, runPreparation, runScript } from "./python.ts";
+import { runReaders } from "./readers.ts";
 import { JSONL, type Stage, setStage } from "./stage.ts";
 
 /** zarr-python asks for all of them before it knows the format. */
@@ -21,6 +23,8 @@ const METADATA_KEYS = ["zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata
 
 const checks = createChecks();
 const folder = mkdtempSync(join(tmpdir(), "penstock-clients-"));
+/** What the Python preparations write: objects, and what readers of other languages compare values with. */
+const [stores, truth] = [join(folder, "stores"), join(folder, "truth")];
 
 let python = "";
 let stage: Stage | null = null;
@@ -30,12 +34,17 @@ try {
   });
   await checks.section("migrating what they will read", async () => {
     if (python === "") throw new Error("Without the Python clients there is nothing to migrate.");
-    const stores = join(folder, "stores");
     mkdirSync(stores);
-    await runPreparation({ python, name: "make_holes.py", given: { folder: stores } });
+    mkdirSync(truth);
+    for (const name of ["make_holes.py", "make_matrix.py", "make_files.py"]) {
+      await runPreparation({ python, name, given: { folder: stores, truth } });
+    }
     stage = await setStage(checks, stores);
   });
-  if (stage !== null) await runClients(stage);
+  if (stage !== null) {
+    await runClients(stage);
+    await runReaders(checks, { python, stage, folder: stores, truth });
+  }
 } catch (error) {
   checks.that("the run gets to its end", false, error instanceof Error ? error.stack : error);
 } finally {
@@ -69,6 +78,7 @@ async function runClients(on: Stage): Promise<void> {
     return runScript(checks, { python, name: "fsspec_file.py", given });
   });
   await checks.section("curl", () => checkCurl(checks, { url, bytes: file.bytes, etag: md5, folder }));
+  await checks.section("Chromium, from other origins", () => checkBrowser(checks, on));
   await checks.section("a job: requests on presigned URLs, then boto3 as a witness", () => runJob(on));
 }
 

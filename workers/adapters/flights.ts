@@ -1,3 +1,5 @@
+import { within } from "./within.ts";
+
 /** Landed flights that are remembered by name. */
 const LANDED_MAX = 1000;
 
@@ -36,17 +38,7 @@ export class Flights<T> {
   async follow(name: string): Promise<T | null> {
     const flight = this.#flights.get(name);
     if (flight === undefined) return null;
-    let timer: ReturnType<typeof setTimeout> | null = null;
-    const patience = new Promise<null>((give) => {
-      timer = setTimeout(() => give(null), this.#patienceMs);
-    });
-    try {
-      return await Promise.race([flight, patience]);
-    } catch {
-      return null;
-    } finally {
-      clearTimeout(timer);
-    }
+    return within(this.#patienceMs, flight).catch(() => null);
   }
 
   has(name: string): boolean {

@@ -1,29 +1,28 @@
 import { failure, type Failure } from "../core/failure.ts";
-import { Memo } from "./memo.ts";
+import { ok } from "../core/result.ts";
+import { Answers } from "./answers.ts";
 import { jobOf } from "./objects.ts";
 
-/** Seconds after which an isolate asks again whether a job still runs, and for which an answer holds when it cannot. */
-const ASK_SECONDS = 60;
-const HOLD_SECONDS = 300;
-const memo = new Memo<{ ended: boolean }>(10_000);
+/** A job's end is known within a minute. */
+const answers = new Answers<{ ended: boolean }>({ askMs: 60_000, holdMs: 300_000, max: 10_000 });
 
 /**
- * Whether a job's capabilities are revoked: they are when the job has ended, everywhere within 60 seconds. While the
- * job cannot be asked, the last answer holds for five minutes, and then nothing is served.
+ * Whether a job's capabilities are revoked: they are when the job has ended, everywhere within 60 seconds. A job is
+ * never asked again once it has ended. While it cannot be asked, and the last answer is too old, nothing is served.
  */
-export async function revokedByJob(env: Env, job: string): Promise<Failure | null> {
-  const now = Date.now();
-  const fresh = memo.get(job, now, ASK_SECONDS * 1000);
-  if (fresh !== null) return fresh.ended ? REVOKED : null;
-  try {
-    const ended = await jobOf(env, job).hasEnded();
-    memo.set(job, { ended }, now);
-    return ended ? REVOKED : null;
-  } catch {
-    const held = memo.get(job, now, HOLD_SECONDS * 1000);
-    if (held !== null) return held.ended ? REVOKED : null;
-    return failure("store-unavailable", "Whether the capability is revoked cannot be asked at the moment.");
-  }
+export async function revokedByJob(
+  env: Env,
+  job: string,
+  waitUntil: (work: Promise<unknown>) => void = () => undefined,
+): Promise<Failure | null> {
+  if (answers.last(job)?.ended === true) return ENDED;
+  const ask = async () => ok({ ended: await jobOf(env, job).hasEnded() });
+  const answer = await answers.get(job, Date.now(), ask, waitUntil);
+  if (answer?.ok === true) return answer.value.ended ? ENDED : null;
+  return failure("store-unavailable", "Whether the capability is revoked cannot be asked at the moment.");
 }
 
-const REVOKED = failure("revoked-token", "The job that the capability belongs to has ended.");
+/** Whether the job was found running less than a minute ago: then there is nothing to ask. */
+export const isKnownToRun = (job: string, now: number): boolean => answers.recall(job, now)?.ended === false;
+
+const ENDED = failure("revoked-token", "The job that the capability belongs to has ended.");

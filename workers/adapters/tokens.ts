@@ -4,7 +4,7 @@ import { hkdf, timingSafeEqual, webHmac } from "./web-hmac.ts";
 
 const made = new WeakMap<Env, Tokens>();
 
-/** The minting and checking of tokens, with keys derived once per isolate. */
+/** The minting and checking of tokens: once per isolate each key is derived and each token's signature checked. */
 export function tokensOf(env: Env, config: Config): Tokens {
   const known = made.get(env);
   if (known !== undefined) return known;

@@ -11,6 +11,11 @@ import { fail, ok, type Result } from "../result.ts";
 import type { Hmac, Sign } from "../sigv4/hmac.ts";
 import { CLAIMS_MAX_BYTES, decodeBase64Url, decodeJwt, INVALID_TOKEN, signJwt } from "./jwt.ts";
 import { isPrefix } from "./scope.ts";
+import { VerifiedTokens, type VerifiedTokensBounds } from "./verified-tokens.ts";
+
+/** "read" is GET and HEAD; "head" is HEAD alone, to look at what is there without its bytes. */
+export const OPERATIONS = ["read", "head"] as const;
+export type Operation = (typeof OPERATIONS)[number];
 
 const id = z.string().min(1).max(64);
 /** From `nbf` until before `exp`, in seconds since 1970 (RFC 7519, section 4.1). */
@@ -25,7 +30,7 @@ export const capabilityClaims = z
     ver: z.string().regex(/^(live|[1-9][0-9]{0,9})$/),
     pfx: z.array(z.string().refine(isPrefix, "a prefix is empty or ends in /")),
     keys: z.array(z.string().min(1)),
-    ops: z.array(z.enum(["read"])).min(1),
+    ops: z.array(z.enum(OPERATIONS)).min(1),
     job: id.nullable(),
     ...validity,
   })
@@ -90,11 +95,16 @@ export interface Tokens {
   mintCapability(claims: CapabilityClaims): Promise<string>;
   mintJobToken(claims: JobClaims): Promise<string>;
   verifyCapability(token: string, nowMs: number): Promise<Result<CapabilityClaims>>;
+  /** As `verifyCapability`, at once, for a capability that was verified here before; null for any other. */
+  recallCapability(token: string, nowMs: number): Result<CapabilityClaims> | null;
   verifyJobToken(token: string, nowMs: number): Promise<Result<JobClaims>>;
 }
 
-/** Mints and verifies with the ring's keys. Each derived key is made when it is first needed, and kept. */
-export function createTokens(deps: TokenDeps, ring: KeyRing): Tokens {
+/**
+ * Mints and verifies with the ring's keys. Each derived key is made when it is first needed, and kept; a token's
+ * signature is checked once, and what it says remembered within the bounds, for as long as these keys are used.
+ */
+export function createTokens(deps: TokenDeps, ring: KeyRing, bounds?: VerifiedTokensBounds): Tokens {
   // Values are kept and not promises: a promise must not outlive the request that it began in, nor a fault be kept.
   const signers = new Map<string, Sign>();
 
@@ -114,32 +124,48 @@ export function createTokens(deps: TokenDeps, ring: KeyRing): Tokens {
     return signJwt(sign, { kid: ring.current, typ: kind }, claims);
   }
 
-  /** In this order: form, signature, kind, claims, time. Nothing that is not signed by us gets past the second. */
-  async function verify<C extends JobClaims | CapabilityClaims>(
-    kind: Kind,
-    schema: z.ZodType<C>,
-    token: string,
-    nowMs: number,
-  ): Promise<Result<C>> {
-    const decoded = decodeJwt(token);
-    if (!decoded.ok) return decoded;
-    const { header, signingInput, signature } = decoded.value;
-    if (header.typ !== "cap" && header.typ !== "job") return INVALID_TOKEN;
-    const sign = await signer(header.typ, header.kid);
-    if (!sign || !deps.timingSafeEqual(await sign(signingInput), signature)) return INVALID_TOKEN;
-    if (header.typ !== kind) {
-      const detail = `This needs ${KINDS[kind].title}, and was given ${KINDS[header.typ].title}.`;
-      return fail(failure("wrong-token-kind", detail));
+  function verifier<C extends JobClaims | CapabilityClaims>(kind: Kind, schema: z.ZodType<C>) {
+    const verified = new VerifiedTokens<C>(bounds);
+
+    /** What is remembered needs its time looked at, and nothing else. */
+    function recall(token: string, nowMs: number): Result<C> | null {
+      const claims = verified.get(token);
+      if (claims === undefined) return null;
+      const timely = withinTime(claims, nowMs / 1000);
+      if (!timely.ok && timely.failure.code === "expired-token") verified.forget(token);
+      return timely;
     }
-    const claims = schema.safeParse(decoded.value.claims);
-    return claims.success ? withinTime(claims.data, nowMs / 1000) : INVALID_TOKEN;
+
+    /** In this order: form, signature, kind, claims, time. Nothing that is not signed by us gets past the second. */
+    async function verify(token: string, nowMs: number): Promise<Result<C>> {
+      const decoded = decodeJwt(token);
+      if (!decoded.ok) return decoded;
+      const { header, signingInput, signature } = decoded.value;
+      if (header.typ !== "cap" && header.typ !== "job") return INVALID_TOKEN;
+      const sign = await signer(header.typ, header.kid);
+      if (!sign || !deps.timingSafeEqual(await sign(signingInput), signature)) return INVALID_TOKEN;
+      if (header.typ !== kind) {
+        const detail = `This needs ${KINDS[kind].title}, and was given ${KINDS[header.typ].title}.`;
+        return fail(failure("wrong-token-kind", detail));
+      }
+      const claims = schema.safeParse(decoded.value.claims);
+      if (!claims.success) return INVALID_TOKEN;
+      const timely = withinTime(claims.data, nowMs / 1000);
+      if (timely.ok) verified.remember(token, claims.data);
+      return timely;
+    }
+
+    return { recall, verify: async (token: string, nowMs: number) => recall(token, nowMs) ?? verify(token, nowMs) };
   }
 
+  const capabilities = verifier("cap", capabilityClaims);
+  const jobTokens = verifier("job", jobClaims);
   return {
     mintCapability: (claims) => mint("cap", claims),
     mintJobToken: (claims) => mint("job", claims),
-    verifyCapability: (token, nowMs) => verify("cap", capabilityClaims, token, nowMs),
-    verifyJobToken: (token, nowMs) => verify("job", jobClaims, token, nowMs),
+    verifyCapability: capabilities.verify,
+    recallCapability: capabilities.recall,
+    verifyJobToken: jobTokens.verify,
   };
 }
 

@@ -28,7 +28,7 @@ export type DataPlane = (request: Request, env: Env, ctx: ExecutionContext) => P
 
 /** Whether a URL is the data plane's: of these nothing else is asked, so that a read pays for nothing else. */
 export const isDataUrl = (url: string): boolean => DATA_URL.test(url);
-const DATA_URL = /^[a-z]+:\/\/[^/?#]*\/[dt]\//i;
+const DATA_URL = /^[A-Za-z]+:\/\/[^/?#]*\/[dt]\//;
 
 /** GET, HEAD and OPTIONS on `/d/:dataset[@version]/*key` and `/t/:capability/:dataset[@version]/*key`. */
 export function createDataPlane(findVersion: FindVersion): DataPlane {

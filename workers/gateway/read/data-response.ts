@@ -17,10 +17,11 @@ const SEALED = "private, max-age=31536000, immutable";
  * The headers of the commonest answer, the whole object from a cache, made once an object: reading the same again is what
  * readers do, and each header that is set costs them.
  */
-const made = new WeakMap<KnownObject, Headers>();
+const made = { live: new WeakMap<KnownObject, Headers>(), sealed: new WeakMap<KnownObject, Headers>() };
 
 function hitHeaders(object: KnownObject, isSealed: boolean, cors: readonly Header[]): Headers {
-  const known = made.get(object);
+  const kept = isSealed ? made.sealed : made.live;
+  const known = kept.get(object);
   // What depends on the client's origin is no object's.
   const isShared = cors[0]?.[1] === "*";
   if (known !== undefined && isShared) return known;
@@ -33,7 +34,7 @@ function hitHeaders(object: KnownObject, isSealed: boolean, cors: readonly Heade
     ["cache-status", CACHE_STATUS.hit],
     ["server-timing", NOTHING_WAITED_FOR],
   ]);
-  if (isShared) made.set(object, headers);
+  if (isShared) kept.set(object, headers);
   return headers;
 }
 

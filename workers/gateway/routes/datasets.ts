@@ -97,6 +97,3 @@ export async function manifest(c: Ctx): Promise<Response> {
   const { next } = page.value;
   return answer(c, { dataset: name, version, objects, ...(next === null ? {} : { cursor: formatCursor(next) }) });
 }
-
-export { unknownVersion } from "../unknown-version.ts";
-export { signedRoot } from "./capabilities.ts";

@@ -10,7 +10,7 @@ import { fail, ok, type Result } from "../../core/result.ts";
 import { createPresigner, type PresignRequest } from "../../core/sigv4/presign.ts";
 import { readBody } from "../body.ts";
 import { answer, type Ctx, refuse } from "../context.ts";
-import { signedRoot } from "./datasets.ts";
+import { signedRoot } from "./capabilities.ts";
 
 /** `POST /v1/jobs/:id/urls`: URLs that read or write one key each, for up to 10,000 keys. */
 export async function urls(c: Ctx): Promise<Response> {

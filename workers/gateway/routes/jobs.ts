@@ -25,7 +25,8 @@ import { datasetAllowed, tokenOf } from "../auth.ts";
 import { readBody, readQuery } from "../body.ts";
 import { answer, type Ctx, refuse } from "../context.ts";
 import { formatCursor, pageQuery } from "../paging.ts";
-import { signedRoot, unknownVersion } from "./datasets.ts";
+import { unknownVersion } from "../unknown-version.ts";
+import { signedRoot } from "./capabilities.ts";
 
 /** `POST /v1/jobs`: a job, its token, and the capability and endpoint that its nodes read by. */
 export async function create(c: Ctx): Promise<Response> {
