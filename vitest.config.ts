@@ -26,6 +26,7 @@ export default defineConfig({
               bindings: {
                 ...TEST_SECRETS,
                 SILENCE_SECONDS: 3,
+                METER_FLUSH_SECONDS: 0, // tests wait for what a request does after its answer
                 MULTIPART_THRESHOLD_BYTES: 5_242_880,
                 PART_BYTES: 5_242_880,
               },

@@ -3,11 +3,14 @@ import { directoryOf } from "../../workers/adapters/objects.ts";
 import { type Failure, failure } from "../../workers/core/failure.ts";
 import type { JobSpec } from "../../workers/core/jobs/job.ts";
 import type { Row } from "../../workers/core/manifest/row.ts";
+import type { Reading } from "../../workers/core/metering/read-counts.ts";
+import type { Tally } from "../../workers/core/metering/tally.ts";
 import type { ManifestMessage } from "../../workers/core/migration/message.ts";
 import { NODES_MAX, OUTPUTS_MAX } from "../../workers/core/limits.ts";
 import { pack } from "../../workers/core/migration/pack.ts";
 import { fail, ok, type Result } from "../../workers/core/result.ts";
 import { Outbox } from "../outbox.ts";
+import { ReadingTable } from "./readings.ts";
 import { applyJobEvent, isEnded, type JobEvent, type JobState, nextTickAt } from "./state.ts";
 
 export interface JobStatus {
@@ -15,6 +18,8 @@ export interface JobStatus {
   state: JobState;
   nodes: { name: string; lastHeartbeatAt: number }[];
   outputs: { announced: number; committed: number };
+  /** What isolates have reported so far of the reads with its capability. */
+  reads: Tally;
   endedAt: number | null;
 }
 
@@ -41,17 +46,20 @@ const SCHEMA = [
     etag TEXT
   ) WITHOUT ROWID`,
   Outbox.SCHEMA,
+  ReadingTable.SCHEMA,
 ];
 
-/** One GPU job: its state, its nodes' heartbeats, and the outputs it announced. Transitions are in `state.ts`. */
+/** One GPU job: its state, its nodes' heartbeats, its reads, and the outputs it announced. Transitions are in `state.ts`. */
 export class GpuJob extends DurableObject<Env> {
   readonly #sql: SqlStorage;
   readonly #outbox: Outbox;
+  readonly #readings: ReadingTable;
 
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env);
     this.#sql = ctx.storage.sql;
     this.#outbox = new Outbox(this.#sql, { manifest: env.MANIFEST_QUEUE }, env.SILENCE_SECONDS);
+    this.#readings = new ReadingTable(ctx.storage);
     void ctx.blockConcurrencyWhile(async () => {
       for (const statement of SCHEMA) this.#sql.exec(statement);
     });
@@ -78,7 +86,7 @@ export class GpuJob extends DurableObject<Env> {
         "SELECT count(*) AS announced, count(etag) AS committed FROM output",
       )
       .one();
-    return ok({ ...job, nodes, outputs });
+    return ok({ ...job, nodes, outputs, reads: this.#readings.total });
   }
 
   /** Whether its tokens are revoked; a job that is not there has none. */
@@ -94,6 +102,13 @@ export class GpuJob extends DurableObject<Env> {
     return this.#apply({ type: "heartbeat" }, (now) =>
       this.#sql.exec("INSERT OR REPLACE INTO node (name, last_heartbeat_at) VALUES (?, ?)", node, now),
     );
+  }
+
+  /** Notes what an isolate has counted. A job that has ended takes it too: its last reads are reported after its end. */
+  async recordReading(reading: Reading): Promise<Result<null>> {
+    if (this.#job === null) return fail(failure("unknown-job"));
+    this.#readings.record(reading, Date.now());
+    return ok(null);
   }
 
   async cancel(): Promise<Result<JobState>> {

@@ -21,6 +21,8 @@ export interface Instance {
   cron(at: number): Promise<void>;
   /** Ends the Worker and all of its processes; what it stored stays in the instance's folder. */
   stop(): Promise<void>;
+  /** Ends them as a power cut does: no process is asked, and what was not stored is lost. */
+  kill(): Promise<void>;
   /** Settles when the Worker has ended by itself. */
   ended: Promise<void>;
 }
@@ -87,7 +89,7 @@ export async function startInstance(options: InstanceOptions): Promise<Instance>
     process.off("exit", kill);
     killGroup(child, "SIGTERM");
     await Promise.race([ended, sleep(5000)]);
-    killGroup(child, "SIGKILL");
+    kill();
     await ended;
   };
   await ready(child, () => printed).catch(async (error: unknown) => {
@@ -103,6 +105,11 @@ export async function startInstance(options: InstanceOptions): Promise<Instance>
       if (!answer.ok) throw new Error(`The cron answered ${answer.status}: ${await answer.text()}`);
     },
     stop,
+    async kill() {
+      process.off("exit", kill);
+      kill();
+      await ended;
+    },
     ended,
   };
 }

@@ -1,7 +1,15 @@
 import * as z from "zod";
 import { type KeyRing, parseMasterKeys } from "../core/capability/token.ts";
 import { failure } from "../core/failure.ts";
-import { PART_DEFAULT_BYTES, PART_MIN_BYTES, PUT_MAX_BYTES } from "../core/limits.ts";
+import {
+  MEMORY_DEFAULT_BYTES,
+  MEMORY_MAX_BYTES,
+  METER_FLUSH_DEFAULT_SECONDS,
+  METER_FLUSH_MAX_SECONDS,
+  PART_DEFAULT_BYTES,
+  PART_MIN_BYTES,
+  PUT_MAX_BYTES,
+} from "../core/limits.ts";
 import { nameSchema } from "../core/manifest/dataset.ts";
 import { fail, ok, type Result } from "../core/result.ts";
 import { type Credentials, type SourceConfig, sourceSchema } from "../core/source.ts";
@@ -15,6 +23,10 @@ export interface Config {
   r2Credentials: Credentials;
   multipartThresholdBytes: number;
   partBytes: number;
+  /** Seconds between an isolate's reports of what was read. */
+  meterFlushSeconds: number;
+  /** Bytes of blocks that an isolate keeps in memory. */
+  blockMemoryBytes: number;
   corsOrigins: readonly string[];
   /** The data plane's own host, if it has one. */
   dataHost: string | null;
@@ -54,6 +66,8 @@ const schema = z.object({
   MULTIPART_THRESHOLD_BYTES: z.coerce.number().int().min(PART_MIN_BYTES).max(PUT_MAX_BYTES).default(PART_DEFAULT_BYTES),
   PART_BYTES: z.coerce.number().int().min(PART_MIN_BYTES).max(PUT_MAX_BYTES).default(PART_DEFAULT_BYTES),
   SILENCE_SECONDS: z.coerce.number().int().min(1).max(86_400),
+  BLOCK_MEMORY_BYTES: z.coerce.number().int().min(0).max(MEMORY_MAX_BYTES).default(MEMORY_DEFAULT_BYTES),
+  METER_FLUSH_SECONDS: z.coerce.number().int().min(0).max(METER_FLUSH_MAX_SECONDS).default(METER_FLUSH_DEFAULT_SECONDS),
   CORS_ORIGINS: z.string().default("*"),
   DATA_HOST: z
     .string()
@@ -94,6 +108,8 @@ function parseConfig(env: Env): Result<Config> {
     r2Credentials: { accessKeyId: vars.R2_ACCESS_KEY_ID, secretAccessKey: vars.R2_SECRET_ACCESS_KEY },
     multipartThresholdBytes: vars.MULTIPART_THRESHOLD_BYTES,
     partBytes: vars.PART_BYTES,
+    blockMemoryBytes: vars.BLOCK_MEMORY_BYTES,
+    meterFlushSeconds: vars.METER_FLUSH_SECONDS,
     corsOrigins: vars.CORS_ORIGINS.split(",").map((origin) => origin.trim()),
     dataHost: vars.DATA_HOST === "" ? null : vars.DATA_HOST,
     apiTokens: vars.API_TOKENS,

@@ -60,13 +60,39 @@ export const REVOCATIONS_MAX = 1000;
 /** SigV4: presigned URLs live from 1 second to 7 days. */
 export const PRESIGN_MAX_SECONDS = 604_800;
 
-/** A whole object up to this size is held in memory while it is put into the cache. */
-export const CACHE_OBJECT_MAX_BYTES = 8 * MiB;
+/** Reading: the size of a block of a large object. */
+export const BLOCK_BYTES = 256 * KiB;
+/** Reading: an object up to this size is one block. */
+export const SINGLE_BLOCK_MAX_BYTES = 1 * MiB;
+/** Reading: the end of a larger object that is a block of its own. */
+export const TAIL_BYTES = 128 * KiB;
+/** Reading: what is longer is streamed past the cache, without being held. */
+export const HELD_MAX_BYTES = 8 * MiB;
+/** Reading: blocks up to this size may stay in the isolate's memory. */
+export const MEMORY_BLOCK_MAX_BYTES = 256 * KiB;
+/** Reading: bytes of blocks that stay in the isolate's memory, of the 128 MB that it has for everything. */
+export const MEMORY_DEFAULT_BYTES = 32 * MiB;
+/** Workers: an isolate has 128 MB; half of it may be blocks. */
+export const MEMORY_MAX_BYTES = 64 * MiB;
+/** Reading: bytes that an isolate holds at once on their way from a store to the cache and to clients. */
+export const IN_FLIGHT_MAX_BYTES = 32 * MiB;
+/** Reading: milliseconds after which who waits for another request's read reads for itself. */
+export const FOLLOWER_PATIENCE_MS = 2000;
 
-/** Bytes of whole objects that an isolate holds at once; each is held a second time while it is put. */
-export const CACHE_HELD_MAX_BYTES = 32 * MiB;
-/** A range of an object up to this size is answered from the whole object, which is then in the cache for the next. */
-export const CACHE_RANGED_OBJECT_MAX_BYTES = 1 * MiB;
+/** Metering: seconds between an isolate's reports, unless METER_FLUSH_SECONDS says otherwise. */
+export const METER_FLUSH_DEFAULT_SECONDS = 10;
+/** Metering: work goes on for at most 30 seconds after an answer (Workers, `waitUntil`); the report needs some of them. */
+export const METER_FLUSH_MAX_SECONDS = 20;
+/** Metering: pairs of dataset and job that an isolate counts for, near 1 KB each. */
+export const METER_ENTRIES_MAX = 10_000;
+/** Metering: seconds without a read after which an isolate forgets what it has reported. */
+export const METER_IDLE_SECONDS = 600;
+/** Metering: seconds without an acknowledgement after which a reader takes a new name. */
+export const READER_SILENCE_MAX_SECONDS = 1800;
+/** Metering: seconds of silence after which a job folds a reader's row; far above the one before. */
+export const READINGS_FOLD_SECONDS = 3600;
+/** Analytics Engine: data points an invocation may write (Analytics Engine limits). */
+export const ANALYTICS_MAX_POINTS = 250;
 
 /** Failures that are kept as rows in a migration; beyond these only their number is known. */
 export const FAILURE_ROWS_MAX = 10_000;
