@@ -4,15 +4,18 @@ import { type Failure, failure, isTransient } from "../../workers/core/failure.t
 import { CONNECTIONS_MAX, CONSUMER_MAX_SECONDS } from "../../workers/core/limits.ts";
 import type { Proof, Row } from "../../workers/core/manifest/row.ts";
 import type { CopyItem, CopyMessage } from "../../workers/core/migration/message.ts";
-import { ORIGIN } from "../../workers/core/migration/origin.ts";
 import { fail, ok, type Result } from "../../workers/core/result.ts";
 import type { ObjectBody, ObjectInfo } from "../../workers/ports/object-store.ts";
 import { ACK, type Settlement } from "../settle.ts";
 import { forEachLimited } from "../../workers/adapters/for-each-limited.ts";
 import {
   conflictOf,
+  type Copying,
+  foundProof,
   isOfAnotherKey,
   isOurs,
+  isReadThrough,
+  isUpToDate,
   listAgain,
   metadataOf,
   type Run,
@@ -70,35 +73,29 @@ async function copyObject(listed: CopyItem, run: Run): Promise<Result<Row>> {
   return fail(failure("source-changed", "The object's ETag is not the one that the source lists."));
 }
 
-/** `stale`: another delivery of this message wrote an older state of the object, which may be written over. */
+/** `stale`: our copy of another state of the object is there, which may be written over with what the source has now. */
 async function store(item: CopyItem, body: ObjectBody, run: Run): Promise<Result<Row> | { stale: CopyItem }> {
-  if (body.length !== item.size) {
-    await body.body.cancel();
-    return fail(failure("source-bad-answer", `The source lists ${item.size} bytes and announced ${body.length}.`));
-  }
   const taken = item.was === null ? null : await takenKey(item, run);
   if (taken !== null) {
     await body.body.cancel();
     return fail(taken);
   }
   const put = await putWhole(item, body, run);
-  const proof: Proof = body.md5 === null ? "size" : "md5";
-  if (put.ok) return ok(rowOf(run, item.key, put.value, proof));
-  if (put.failure.code !== "precondition-failed") return put;
-  // Somebody was there first: this message's other delivery, a consumer of an older run, or a stranger.
+  if (put.ok || put.failure.code !== "precondition-failed") return put;
+  // Somebody was there first: this message's other delivery, a reader's miss, a consumer of an older run, a stranger.
   const there = await run.store.head(storeKeyOf(run, item.key));
   if (!there.ok) {
     const gone = there.failure.code === "object-not-found";
     return fail(gone ? failure("destination-changed", "The object was deleted in R2 meanwhile.") : there.failure);
   }
-  const { size, etag, custom } = there.value;
-  if (isOurs(run, item, there.value)) {
-    const isSame = size === item.size && custom[ORIGIN.etag] === item.etag;
-    return isSame ? ok(rowOf(run, item.key, there.value, proof)) : { stale: { ...item, was: etag } };
+  const { size, etag } = there.value;
+  const found = rowOf(run, item.key, there.value, foundProof(item, there.value));
+  if (isOurs(run, item, there.value) || isReadThrough(run, item, there.value)) {
+    return isUpToDate(item, there.value) ? ok(found) : { stale: { ...item, was: etag } };
   }
   // Equal MD5s are equal bytes, whoever put them.
   const isEqual = body.md5 !== null && etag === body.md5 && size === item.size && !isOfAnotherKey(item, there.value);
-  return isEqual ? ok(rowOf(run, item.key, there.value, proof)) : fail(conflictOf(item, there.value));
+  return isEqual ? ok(found) : fail(conflictOf(item, there.value));
 }
 
 /** Looks at what is about to be overwritten: it may be the copy of another source key. */
@@ -108,7 +105,19 @@ async function takenKey(item: CopyItem, run: Run): Promise<Failure | null> {
   return isOfAnotherKey(item, there.value) ? conflictOf(item, there.value) : null;
 }
 
-async function putWhole(item: CopyItem, from: ObjectBody, run: Run): Promise<Result<ObjectInfo>> {
+/** Puts a body whole, on the condition that R2 has what `item.was` says; returns its row, with the proof. */
+export async function putWhole(item: CopyItem, from: ObjectBody, run: Copying): Promise<Result<Row>> {
+  if (from.length !== item.size) {
+    await from.body.cancel();
+    return fail(failure("source-bad-answer", `The source lists ${item.size} bytes and announced ${from.length}.`));
+  }
+  const put = await putBody(item, from, run);
+  if (!put.ok) return put;
+  const proof: Proof = from.md5 === null ? "size" : "md5";
+  return ok(rowOf(run, item.key, put.value, proof));
+}
+
+async function putBody(item: CopyItem, from: ObjectBody, run: Copying): Promise<Result<ObjectInfo>> {
   const options = {
     ...metadataOf(run, item, from),
     size: item.size,

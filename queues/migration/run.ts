@@ -1,59 +1,60 @@
-import { bucketOf, configOf, credentialsOf } from "../../workers/adapters/config.ts";
+import { bucketOf } from "../../workers/adapters/config.ts";
 import { datasetOf, migrationOf } from "../../workers/adapters/objects.ts";
 import { createR2Store } from "../../workers/adapters/r2-store.ts";
-import { createS3Store } from "../../workers/adapters/s3-store.ts";
+import { sourceStoreOf, type SourceStore } from "../../workers/adapters/source-stores.ts";
 import { newTally, type Tally, withR2Counting, withSourceCounting } from "../../workers/adapters/with-counting.ts";
 import { type Failure, failure } from "../../workers/core/failure.ts";
 import type { Proof, Row } from "../../workers/core/manifest/row.ts";
 import { storeKey } from "../../workers/core/migration/join.ts";
-import type { CopyItem } from "../../workers/core/migration/message.ts";
+import { type CopyItem, throughWriter } from "../../workers/core/migration/message.ts";
 import { ORIGIN } from "../../workers/core/migration/origin.ts";
+import { partCount } from "../../workers/core/migration/parts.ts";
 import type { MigrationSpec } from "../../workers/core/migration/status.ts";
 import { fail, ok, type Result } from "../../workers/core/result.ts";
-import type {
-  Metadata,
-  ObjectInfo,
-  ObjectReader,
-  ObjectStore,
-  PartSizeReader,
-} from "../../workers/ports/object-store.ts";
+import type { Metadata, ObjectInfo, ObjectStore } from "../../workers/ports/object-store.ts";
+
+/** What copying an object takes. `spec.id` is the name that is left on the copy: a migration's, or a read-through's. */
+export interface Copying {
+  spec: MigrationSpec;
+  source: SourceStore;
+  store: ObjectStore;
+}
 
 /** What one message of a migration works with: both stores, counted, and the objects that keep the books. */
-export interface Run {
-  spec: MigrationSpec;
-  source: ObjectReader & PartSizeReader;
-  store: ObjectStore;
+export interface Run extends Copying {
   tally: Tally;
   migration: ReturnType<typeof migrationOf>;
   dataset: ReturnType<typeof datasetOf>;
 }
 
-export function openRun(spec: MigrationSpec, env: Env): Result<Run> {
-  const config = configOf(env);
-  if (!config.ok) return config;
-  const source = config.value.sources.get(spec.source.name);
-  if (source === undefined) return fail(failure("unknown-source", `There is no source named "${spec.source.name}".`));
-  const credentials = credentialsOf(env, spec.source.name);
-  if (!credentials.ok) return credentials;
+export function openCopying(spec: MigrationSpec, env: Env): Result<Copying> {
+  const source = sourceStoreOf(env, spec.source.name);
+  if (!source.ok) return source;
   const bucket = bucketOf(env, spec.bucket);
   if (bucket === null) return fail(failure("unknown-bucket", `There is no R2 binding named "${spec.bucket}".`));
+  return ok({ spec, source: source.value, store: createR2Store(bucket) });
+}
+
+export function openRun(spec: MigrationSpec, env: Env): Result<Run> {
+  const copying = openCopying(spec, env);
+  if (!copying.ok) return copying;
   const tally = newTally();
   return ok({
     spec,
     tally,
-    source: withSourceCounting(createS3Store(source, credentials.value), tally),
-    store: withR2Counting(createR2Store(bucket), tally),
+    source: withSourceCounting(copying.value.source, tally),
+    store: withR2Counting(copying.value.store, tally),
     migration: migrationOf(env, spec.id),
     dataset: datasetOf(env, spec.dataset),
   });
 }
 
 /** The whole key at the source, and in R2. */
-export const sourceKeyOf = (run: Run, key: string): string => run.spec.source.prefix + key;
-export const storeKeyOf = (run: Run, key: string): string => run.spec.prefix + storeKey(key);
+export const sourceKeyOf = (run: Copying, key: string): string => run.spec.source.prefix + key;
+export const storeKeyOf = (run: Copying, key: string): string => run.spec.prefix + storeKey(key);
 
 /** What is stored with a copy: the source's own metadata, and where the copy came from. */
-export function metadataOf(run: Run, item: CopyItem, from: ObjectInfo): Metadata {
+export function metadataOf(run: Copying, item: CopyItem, from: ObjectInfo): Metadata {
   return {
     // R2 would guess a Content-Type where none is given.
     http: { contentType: "application/octet-stream", ...from.http },
@@ -68,9 +69,23 @@ export function metadataOf(run: Run, item: CopyItem, from: ObjectInfo): Metadata
   };
 }
 
-/** Whether this migration wrote what is at the key, from this source object. */
-export const isOurs = (run: Run, item: CopyItem, there: ObjectInfo): boolean =>
+/** Whether this run wrote what is at the key, from this source object. */
+export const isOurs = (run: Copying, item: CopyItem, there: ObjectInfo): boolean =>
   there.custom[ORIGIN.migration] === run.spec.id && !isOfAnotherKey(item, there);
+
+/** Whether a reader's miss had it copied from this source object: that goes on while a migration runs. */
+export const isReadThrough = (run: Copying, item: CopyItem, there: ObjectInfo): boolean =>
+  there.custom[ORIGIN.migration] === throughWriter(run.spec.datasetId) && !isOfAnotherKey(item, there);
+
+/** Whether a copy of ours is of the object as the source has it now. */
+export const isUpToDate = (item: CopyItem, copy: ObjectInfo): boolean =>
+  copy.size === item.size && copy.custom[ORIGIN.etag] === item.etag;
+
+/** The proof of a copy that was found: only the ETags tell now what its parts were. */
+export function foundProof(item: CopyItem, copy: ObjectInfo): Proof {
+  if (copy.etag !== item.etag) return "size";
+  return partCount(item.etag) === null ? "md5" : "etag";
+}
 
 /** Whether what is at the key was copied from another source key, which is the same only in Unicode NFC. */
 export function isOfAnotherKey(item: CopyItem, there: ObjectInfo): boolean {
@@ -86,7 +101,7 @@ export const conflictOf = (item: CopyItem, there: ObjectInfo): Failure =>
     : failure("destination-changed");
 
 /** The manifest row of a copy. */
-export function rowOf(run: Run, key: string, stored: ObjectInfo, proof: Proof): Row {
+export function rowOf(run: Copying, key: string, stored: ObjectInfo, proof: Proof): Row {
   const modifiedAt = stored.custom[ORIGIN.modifiedAt];
   return {
     key: storeKey(key),
@@ -97,12 +112,13 @@ export function rowOf(run: Run, key: string, stored: ObjectInfo, proof: Proof): 
     proof,
     sourceEtag: stored.custom[ORIGIN.etag] ?? null,
     sourceModifiedAt: modifiedAt === undefined ? null : Number(modifiedAt),
-    writer: run.spec.id,
+    // A copy that was found may be the read-through's.
+    writer: stored.custom[ORIGIN.migration] ?? run.spec.id,
   };
 }
 
 /** The object as the source lists it now; `source-object-missing` when it is gone. */
-export async function listAgain(run: Run, item: CopyItem): Promise<Result<CopyItem>> {
+export async function listAgain(run: Copying, item: CopyItem): Promise<Result<CopyItem>> {
   const key = sourceKeyOf(run, item.key);
   // The key itself is the first of the keys that begin with it.
   const page = await run.source.list({ prefix: key, after: null });

@@ -1,4 +1,4 @@
-import type { Claim, Upload } from "../../durable-objects/migration/uploads.ts";
+import type { Upload } from "../../durable-objects/migration/uploads.ts";
 import { bucketOf } from "../../workers/adapters/config.ts";
 import { md5Of } from "../../workers/adapters/digest.ts";
 import { exactStream } from "../../workers/adapters/exact-stream.ts";
@@ -21,8 +21,12 @@ import type { ObjectInfo } from "../../workers/ports/object-store.ts";
 import { ACK, type Settlement, settlementOf } from "../settle.ts";
 import {
   conflictOf,
+  type Copying,
+  foundProof,
   isOfAnotherKey,
   isOurs,
+  isReadThrough,
+  isUpToDate,
   listAgain,
   metadataOf,
   type Run,
@@ -39,7 +43,7 @@ const PARTS_SECONDS = CONSUMER_MAX_SECONDS / 3;
 
 /** Fixes the part plan of one object and creates its upload. */
 export async function openUpload(message: UploadMessage, run: Run): Promise<Settlement> {
-  const opened = await createUpload(message.item, run);
+  const opened = await createListed(message.item, run);
   if (!opened.ok) return giveUp(message, run, opened.failure, message.item);
   const { item, uploadId, plan } = opened.value;
   const accepted = await run.migration.openUpload(message.seq, message.generation, { item, uploadId, plan }, run.tally);
@@ -48,12 +52,11 @@ export async function openUpload(message: UploadMessage, run: Run): Promise<Sett
   return ACK;
 }
 
-async function createUpload(
-  listed: CopyItem,
-  run: Run,
-): Promise<Result<{ item: CopyItem; uploadId: string; plan: { partBytes: number; parts: number } }>> {
-  const key = sourceKeyOf(run, listed.key);
-  const head = await run.source.head(key);
+/** What the parts of one object are sent with. */
+export type OpenedUpload = Pick<Upload, "item" | "uploadId" | "plan">;
+
+async function createListed(listed: CopyItem, run: Run): Promise<Result<OpenedUpload>> {
+  const head = await run.source.head(sourceKeyOf(run, listed.key));
   if (!head.ok) return fail(sourceFailure(head.failure));
   let item = listed;
   if (head.value.etag !== listed.etag || head.value.size !== listed.size) {
@@ -62,10 +65,15 @@ async function createUpload(
     item = again.value;
     if (item.etag !== head.value.etag || item.size !== head.value.size) return fail(failure("source-changed"));
   }
-  const firstPart = await run.source.firstPart(key);
+  return createUpload(item, head.value, run);
+}
+
+/** Cuts an object into parts as the source has it cut, where that can be told, and creates its upload in R2. */
+export async function createUpload(item: CopyItem, head: ObjectInfo, run: Copying): Promise<Result<OpenedUpload>> {
+  const firstPart = await run.source.firstPart(sourceKeyOf(run, item.key));
   if (!firstPart.ok) return fail(sourceFailure(firstPart.failure));
   const plan = planParts(item.size, { etag: item.etag, firstPart: firstPart.value }, run.spec.partBytes);
-  const uploadId = await run.store.createUpload(storeKeyOf(run, item.key), metadataOf(run, item, head.value));
+  const uploadId = await run.store.createUpload(storeKeyOf(run, item.key), metadataOf(run, item, head));
   return uploadId.ok ? ok({ item, uploadId: uploadId.value, plan }) : uploadId;
 }
 
@@ -81,7 +89,7 @@ export async function sendParts(message: PartMessage, run: Run): Promise<Settlem
     while (queue.length > 0 && stop.problem === null && Date.now() < endsAt) {
       const claim = queue.shift();
       if (claim === undefined) return;
-      const sent = await sendPart(upload, claim, run);
+      const sent = await sendPart(upload, claim.number, run);
       if (sent.ok) await run.migration.settlePart(message, claim, sent.value, takeTally(run));
       else {
         stop.problem = sent.failure;
@@ -102,9 +110,13 @@ export async function sendParts(message: PartMessage, run: Run): Promise<Settlem
   return ACK;
 }
 
-async function sendPart(upload: Upload, claim: Claim, run: Run): Promise<Result<{ etag: string; md5: string }>> {
-  const { item, plan, uploadId } = upload;
-  const { start, end } = partRange(plan, item.size, claim.number);
+/** Sends one part, pinned to the ETag that the plan was made for; `md5` is that of the bytes as they were read. */
+export async function sendPart(
+  { item, plan, uploadId }: OpenedUpload,
+  partNumber: number,
+  run: Copying,
+): Promise<Result<{ etag: string; md5: string }>> {
+  const { start, end } = partRange(plan, item.size, partNumber);
   const whole = item.size === 0;
   const part = await run.source.get(sourceKeyOf(run, item.key), {
     ifMatch: item.etag,
@@ -118,7 +130,7 @@ async function sendPart(upload: Upload, claim: Claim, run: Run): Promise<Result<
     return fail(failure("source-changed"));
   }
   const { readable, md5, broken } = exactStream(body, length, true);
-  const sent = await run.store.uploadPart(storeKeyOf(run, item.key), uploadId, claim.number, readable, length);
+  const sent = await run.store.uploadPart(storeKeyOf(run, item.key), uploadId, partNumber, readable, length);
   if (!sent.ok) {
     // The body may have broken first; else whoever still sends is told to stop.
     await readable.cancel().catch(() => undefined);
@@ -144,6 +156,9 @@ export async function finishUpload(message: FinishMessage, run: Run): Promise<Se
   if (there !== null && there.etag !== item.was && isOurs(run, item, there)) {
     return prove(message, run, item, there, parts); // Completed before, and the answer was lost.
   }
+  if (there !== null && there.etag !== item.was && isReadThrough(run, item, there)) {
+    return yieldTo(there, message, run, upload, parts);
+  }
   const isTaken = there !== null && isOfAnotherKey(item, there);
   if ((there?.etag ?? null) !== item.was || isTaken) {
     return giveUp(message, run, there === null ? failure("destination-changed") : conflictOf(item, there), item);
@@ -155,6 +170,29 @@ export async function finishUpload(message: FinishMessage, run: Run): Promise<Se
   const after = await run.store.head(key);
   if (after.ok && isOurs(run, item, after.value)) return prove(message, run, item, after.value, parts);
   return giveUp(message, run, completed.failure, item);
+}
+
+/**
+ * A reader's miss had the object copied meanwhile. Ours is then not needed; where theirs is of another state of the
+ * object, the source is asked which it has now, and theirs may be written over.
+ */
+async function yieldTo(
+  there: ObjectInfo,
+  message: FinishMessage,
+  run: Run,
+  upload: Upload,
+  parts: readonly { md5: string }[],
+): Promise<Settlement> {
+  const { item, uploadId } = upload;
+  if (!isUpToDate(item, there)) {
+    return giveUp(message, run, failure("source-changed"), { ...item, was: there.etag });
+  }
+  const aborted = await run.store.abortUpload(storeKeyOf(run, item.key), uploadId);
+  if (!aborted.ok && isTransient(aborted.failure.code)) return postpone(message, run, aborted.failure);
+  // Ours, read from the same source object, prove theirs where both were cut alike.
+  const proof = (await proofOf(item, there, parts)) ?? foundProof(item, there);
+  await run.migration.settleUpload(message, rowOf(run, item.key, there, proof), run.tally);
+  return ACK;
 }
 
 /** R2 has trouble: the parts are all there, so the finish is tried again later. */
@@ -183,7 +221,12 @@ async function prove(
   return giveUp(message, run, problem, { ...item, was: null });
 }
 
-async function proofOf(item: CopyItem, stored: ObjectInfo, parts: readonly { md5: string }[]): Promise<Proof | null> {
+/** What parts, as they were read, say of an object that they were or might have been put together to; null: it is another. */
+export async function proofOf(
+  item: CopyItem,
+  stored: ObjectInfo,
+  parts: readonly { md5: string }[],
+): Promise<Proof | null> {
   if (stored.size !== item.size) return null;
   const bytes = Uint8Array.fromHex(parts.map(({ md5 }) => md5).join(""));
   if (`${await md5Of(bytes)}-${parts.length}` !== stored.etag) return null;

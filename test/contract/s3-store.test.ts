@@ -75,9 +75,15 @@ describe("an S3 source", () => {
     expect(await wrong.get("s3/there")).toMatchObject(refused("source-bad-credentials"));
   });
 
-  test("without the bucket is source-no-bucket", async () => {
+  test("without the bucket is source-no-bucket, also where an object is read", async () => {
     const elsewhere = createS3Store({ ...config, bucket: "no-such-bucket" }, credentials);
     expect(await elsewhere.list({ prefix: "", after: null })).toMatchObject(refused("source-no-bucket"));
+    expect(await elsewhere.get("x")).toMatchObject(refused("source-no-bucket"));
+  });
+
+  test("whose 404 is not S3's, but that of what stands before it, has no missing object", async () => {
+    // Miniflare's router answers "404 Not Found" in plain text for a key with a line feed.
+    expect(await store.get("s3/line\nfeed")).toMatchObject(refused("source-bad-answer"));
   });
 
   test.each([".", ".."])("has no URL for the key %j, and is not asked for it", async (key) => {

@@ -16,7 +16,7 @@ describe("patience", () => {
 
   it("waits longer where the source asks for it, and never for a year", () => {
     const slow = (seconds: string) =>
-      classify(new Response(null, { status: 503, headers: { "retry-after": seconds } }), "");
+      classify(new Response(null, { status: 503, headers: { "retry-after": seconds } }), "", "object");
     expect(waitMs(1, slow("60"))).toBe(60_000);
     expect(waitMs(1, slow("1"))).toBe(2000);
     expect(waitMs(1, slow("999999999"))).toBe(300_000);

@@ -81,8 +81,16 @@ function httpMetadata(headers: Headers): HttpMetadata {
   return http;
 }
 
-/** What an S3 refusal means. Codes: Amazon S3 API Reference, "Error responses". */
-export function classify(response: Response, body: string): Failure {
+/** What was asked for: the answer to a HEAD has no body, so a refusal of it names no code. */
+export type Asked = "object" | "headers" | "listing";
+
+/**
+ * What an S3 refusal means. Codes: Amazon S3 API Reference, "Error responses".
+ *
+ * A 404 to a GET of an object is believed only where it is S3 that says so: that of a proxy, or of a load balancer
+ * without a server behind it, is an outage, which a Zarr reader would take for a chunk of fill values.
+ */
+export function classify(response: Response, body: string, asked: Asked): Failure {
   const { code, message } = parseError(body);
   const said = code === "" ? `status ${response.status}` : `${code}: ${message}`;
   const retryAfter = parseLength(response.headers.get("retry-after"));
@@ -98,7 +106,10 @@ export function classify(response: Response, body: string): Failure {
   }
   if (code === "NoSuchBucket") return failure("source-no-bucket", said);
   if (code === "InvalidObjectState") return failure("source-archived", said);
-  if (response.status === 404) return failure("object-not-found", said);
+  if (response.status === 404) {
+    if (asked !== "object" || code === "NoSuchKey") return failure("object-not-found", said);
+    return failure("source-bad-answer", `The source answered ${said}, where S3 answers NoSuchKey.`);
+  }
   if (response.status === 403) return failure("source-forbidden", said);
   if (response.status === 412) return failure("precondition-failed", said);
   if (response.status === 416) return failure("range-not-satisfiable", said);

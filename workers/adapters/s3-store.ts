@@ -7,7 +7,7 @@ import { fail, ok, type Result } from "../core/result.ts";
 import type { Credentials, SourceConfig } from "../core/source.ts";
 import { encodeWireKey } from "../core/sigv4/wire-key.ts";
 import type { ObjectInfo, ObjectReader, PartSizeReader } from "../ports/object-store.ts";
-import { classify, parseBody, parseInfo, parseLength } from "./s3-answers.ts";
+import { type Asked, classify, parseBody, parseInfo, parseLength } from "./s3-answers.ts";
 import { parseListing } from "./s3-xml.ts";
 
 /** Seconds within which a source must answer a listing or a HEAD, and finish the body of a GET. */
@@ -26,7 +26,7 @@ export function createS3Store(source: SourceConfig, credentials: Credentials): O
   const base = bucketUrl(source);
 
   async function request(
-    method: "GET" | "HEAD",
+    asked: Asked,
     path: string,
     headers: Record<string, string>,
     seconds: number,
@@ -37,6 +37,7 @@ export function createS3Store(source: SourceConfig, credentials: Credentials): O
       return fail(failure("unaddressable-key", `No URL leads to the key "${step}"; rename the object.`));
     }
     try {
+      const method = asked === "headers" ? "HEAD" : "GET";
       const signed = await client.sign(`${base}${path}`, { method, headers });
       const response = await fetch(signed, {
         redirect: "manual",
@@ -45,7 +46,7 @@ export function createS3Store(source: SourceConfig, credentials: Credentials): O
       });
       if (response.status === 200 || response.status === 206) return ok(response);
       const body = await readStart(response);
-      return fail(classify(response, body));
+      return fail(classify(response, body, asked));
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error);
       return fail(failure("source-unreachable", `No answer from ${new URL(base).host}: ${reason}`));
@@ -53,7 +54,7 @@ export function createS3Store(source: SourceConfig, credentials: Credentials): O
   }
 
   async function head(key: string): Promise<Result<ObjectInfo>> {
-    const answer = await request("HEAD", `/${encodeWireKey(key)}`, IDENTITY, ANSWER_SECONDS);
+    const answer = await request("headers", `/${encodeWireKey(key)}`, IDENTITY, ANSWER_SECONDS);
     return answer.ok ? parseInfo(key, answer.value) : answer;
   }
 
@@ -69,7 +70,7 @@ export function createS3Store(source: SourceConfig, credentials: Credentials): O
         ...(after === null ? [] : [["start-after", after]]),
       ];
       const search = query.map(([name, value]) => `${name}=${encodeURIComponent(value ?? "")}`).join("&");
-      const answer = await request("GET", `?${search}`, IDENTITY, ANSWER_SECONDS);
+      const answer = await request("listing", `?${search}`, IDENTITY, ANSWER_SECONDS);
       if (!answer.ok) {
         // What is not found where a bucket is listed is the bucket.
         const { code, detail } = answer.failure;
@@ -91,7 +92,7 @@ export function createS3Store(source: SourceConfig, credentials: Credentials): O
       const headers: Record<string, string> = { ...IDENTITY };
       if (options.range !== undefined) headers["range"] = formatRange(options.range);
       if (options.ifMatch !== undefined) headers["if-match"] = `"${options.ifMatch}"`;
-      const answer = await request("GET", `/${encodeWireKey(key)}`, headers, BODY_SECONDS);
+      const answer = await request("object", `/${encodeWireKey(key)}`, headers, BODY_SECONDS);
       if (!answer.ok) return answer;
       const body = parseBody(key, answer.value, options.range);
       if (!body.ok) await answer.value.body?.cancel();
@@ -99,7 +100,7 @@ export function createS3Store(source: SourceConfig, credentials: Credentials): O
     },
 
     async firstPart(key) {
-      const answer = await request("HEAD", `/${encodeWireKey(key)}?partNumber=1`, IDENTITY, ANSWER_SECONDS);
+      const answer = await request("headers", `/${encodeWireKey(key)}?partNumber=1`, IDENTITY, ANSWER_SECONDS);
       if (!answer.ok) {
         // Ceph and s3rver ignore the parameter, Swift answers 405, Miniflare 501, some 400: they do not tell.
         return answer.failure.code === "source-bad-answer" ? ok(null) : answer;

@@ -30,7 +30,7 @@ export const rowSchema = z.strictObject({
   /** The source's ETag and time (milliseconds since 1970) at the copy. */
   sourceEtag: z.string().nullable(),
   sourceModifiedAt: z.number().nullable(),
-  /** The migration or job that wrote it. */
+  /** The migration or job that wrote it, or `through:<dataset id>` where a read had it copied. */
   writer: z.string(),
 });
 

@@ -1,7 +1,7 @@
 import { type Failure, failure } from "../failure.ts";
 import { KEY_MAX_BYTES, OBJECT_MAX_BYTES } from "../limits.ts";
 import type { CopyItem } from "./message.ts";
-import { partCount } from "./parts.ts";
+import { goesInParts } from "./parts.ts";
 
 /** An object as a listing shows it; keys relative to the prefix on either side. */
 export interface Listed {
@@ -29,7 +29,8 @@ export interface JoinPlan {
 }
 
 /** What R2 calls this key: it normalises to Unicode NFC, so two source keys may be one. */
-export const storeKey = (key: string): string => key.normalize("NFC");
+export const storeKey = (key: string): string => (ASCII.test(key) ? key : key.normalize("NFC"));
+const ASCII = /^[\0-\x7f]*$/;
 
 /**
  * Decides, for one page of the source, what must be copied.
@@ -70,9 +71,7 @@ export function joinPage(
     }
     const { etag, size, lastModified } = object;
     const item: CopyItem = { key: object.key, size, etag, lastModified, was: there?.etag ?? null };
-    // A multipart ETag can only be reproduced, and so proved, by parts.
-    const inParts = size > options.multipartThresholdBytes || (partCount(etag) !== null && size > 0);
-    (inParts ? plan.large : plan.small).push(item);
+    (goesInParts(item, options.multipartThresholdBytes) ? plan.large : plan.small).push(item);
   }
   return plan;
 }

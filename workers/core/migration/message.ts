@@ -2,7 +2,7 @@ import * as z from "zod";
 import { rowSchema } from "../manifest/row.ts";
 
 /**
- * What travels on the queues. Every message carries `v`, the id of its migration and `seq`, the row of the sender's
+ * What travels on the queues. A migration's message carries `v`, the migration's id and `seq`, the row of the sender's
  * outbox that is kept until the work is settled: a message that was lost is sent again from there, and a message
  * that arrives twice finds its work settled.
  */
@@ -73,6 +73,31 @@ export type UploadMessage = z.infer<typeof uploadMessage>;
 export type PartMessage = z.infer<typeof partMessage>;
 export type FinishMessage = z.infer<typeof finishMessage>;
 export type AbortMessage = z.infer<typeof abortMessage>;
+
+/**
+ * An object that a reader missed in R2 and got from the source, to be copied. It belongs to no migration and is in no
+ * outbox: where it is lost, the next miss sends another, and the next migration copies the object anyway.
+ */
+export const throughMessage = z.strictObject({
+  v: z.literal(1),
+  type: z.literal("through"),
+  dataset: z.string(),
+  datasetId: z.string(),
+  /** Relative to the dataset's prefix, as the source spells it. */
+  key: z.string().min(1),
+  /** The source's, as the reader was told. */
+  etag: z.string().min(1),
+  size: z.number().int().nonnegative(),
+  /** Milliseconds since 1970. */
+  lastModified: z.number(),
+});
+export type ThroughMessage = z.infer<typeof throughMessage>;
+
+/** The writer of what was copied because it was read: the place of a migration's id, on objects and in their rows. */
+export const throughWriter = (datasetId: string): string => `through:${datasetId}`;
+
+/** What the migration queue carries. */
+export const queuedMessage = z.discriminatedUnion("type", [...migrationMessage.options, throughMessage]);
 
 /** Rows on their way to a Dataset object, and who waits for them to be there. */
 export const manifestMessage = z.strictObject({

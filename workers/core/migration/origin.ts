@@ -1,6 +1,6 @@
 /** The custom metadata that a copied object carries: where it came from. */
 export const ORIGIN = {
-  /** The migration that wrote it. */
+  /** The migration that wrote it, or `through:<dataset id>` where a read had it copied. */
   migration: "penstock-migration",
   /** The source's ETag; what readers see as the object's ETag. */
   etag: "penstock-source-etag",

@@ -16,6 +16,10 @@ export function partCount(etag: string): number | null {
   return match === null ? null : Number(match[1]);
 }
 
+/** Whether an object is copied in parts: a large one is, and one whose multipart ETag only parts can reproduce, and so prove. */
+export const goesInParts = (object: { etag: string; size: number }, thresholdBytes: number): boolean =>
+  object.size > thresholdBytes || (partCount(object.etag) !== null && object.size > 0);
+
 /**
  * How an object is cut into parts, fixed once for one upload.
  *
