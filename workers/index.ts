@@ -4,7 +4,7 @@ import { consumeManifest } from "../queues/manifest/consumer.ts";
 import { consumeMigration } from "../queues/migration/consumer.ts";
 import { tick } from "./cron.ts";
 import { app } from "./gateway/app.ts";
-import { createDataPlane, isDataUrl } from "./gateway/read/data-plane.ts";
+import { createDataPlane } from "./gateway/read/data-plane.ts";
 import { noVersions } from "./adapters/no-versions.ts";
 
 export { Dataset } from "../durable-objects/dataset/dataset.ts";
@@ -21,7 +21,7 @@ const CONSUMERS: Record<string, (batch: MessageBatch, env: Env) => Promise<void>
 const data = createDataPlane(noVersions);
 
 export default {
-  fetch: (request, env, ctx) => (isDataUrl(request.url) ? data(request, env, ctx) : app.fetch(request, env, ctx)),
+  fetch: (request, env, ctx) => data(request, env, ctx) ?? app.fetch(request, env, ctx),
 
   async queue(batch, env) {
     const consume = CONSUMERS[batch.queue];

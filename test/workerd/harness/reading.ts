@@ -96,6 +96,7 @@ export async function startIsolate(dataset: TestDataset, more: Record<string, un
     const url = `https://penstock.example${urls[door]}`;
     const ctx = createExecutionContext();
     const response = await plane(new Request(url, { method, headers: { ...headers, ...authorization } }), seen, ctx);
+    if (response === null) throw new Error("The data plane does not take a URL of its own for one.");
     return { response, settled: () => waitOnExecutionContext(ctx) };
   };
   return {

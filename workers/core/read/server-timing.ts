@@ -5,7 +5,8 @@ export type Step = (typeof STEPS)[number];
 
 export class ServerTiming {
   readonly #now: () => number;
-  readonly #spent = new Map<Step, number>();
+  /** Made when something is waited for: most answers wait for nothing. */
+  #spent: Map<Step, number> | null = null;
 
   constructor(now: () => number) {
     this.#now = now;
@@ -17,19 +18,21 @@ export class ServerTiming {
     try {
       return await work;
     } finally {
+      this.#spent ??= new Map();
       this.#spent.set(step, (this.#spent.get(step) ?? 0) + this.#now() - began);
     }
   }
 
   get hasWaited(): boolean {
-    return this.#spent.size > 0;
+    return this.#spent !== null;
   }
 
   /** Every answer names the first four steps, so that a reader of it need not guess. */
   format(): string {
-    if (!this.hasWaited) return NOTHING_WAITED_FOR;
-    return STEPS.filter((step) => step !== "source" || this.#spent.has(step))
-      .map((step) => `${step};dur=${this.#spent.get(step) ?? 0}`)
+    const spent = this.#spent;
+    if (spent === null) return NOTHING_WAITED_FOR;
+    return STEPS.filter((step) => step !== "source" || spent.has(step))
+      .map((step) => `${step};dur=${spent.get(step) ?? 0}`)
       .join(", ");
   }
 }

@@ -15,9 +15,17 @@ const EXPOSED: Header = [
   "accept-ranges, cache-status, content-encoding, content-length, content-range, etag, last-modified, retry-after, server-timing",
 ];
 
+/** What lets any page read an answer of the data plane, and its timing. */
+export const ANY_ORIGIN: readonly Header[] = [
+  ["access-control-allow-origin", "*"],
+  EXPOSED,
+  ["timing-allow-origin", "*"],
+];
+
 /** What lets pages of the configured origins read an answer of the data plane, and its timing. */
-export function corsHeaders(corsOrigins: readonly string[], origin: string | null): Header[] {
-  if (corsOrigins.includes("*")) return [["access-control-allow-origin", "*"], EXPOSED, ["timing-allow-origin", "*"]];
+export function corsHeaders(corsOrigins: readonly string[], headers: Headers): readonly Header[] {
+  if (corsOrigins.includes("*")) return ANY_ORIGIN;
+  const origin = headers.get("origin");
   const vary: Header = ["vary", "origin"];
   if (origin === null || !corsOrigins.includes(origin)) return [vary];
   return [["access-control-allow-origin", origin], EXPOSED, ["timing-allow-origin", origin], vary];

@@ -24,33 +24,38 @@ export type FindVersion = (
   version: string,
 ) => Promise<Result<VersionResolver>>;
 
-export type DataPlane = (request: Request, env: Env, ctx: ExecutionContext) => Promise<Response>;
+/** The answer to a request of the data plane; null for any other, which is the control API's. */
+export type DataPlane = (request: Request, env: Env, ctx: ExecutionContext) => Promise<Response> | null;
 
-/** Whether a URL is the data plane's: of these nothing else is asked, so that a read pays for nothing else. */
-export const isDataUrl = (url: string): boolean => DATA_URL.test(url);
 const DATA_URL = /^[A-Za-z]+:\/\/[^/?#]*\/[dt]\//;
 
 /** GET, HEAD and OPTIONS on `/d/:dataset[@version]/*key` and `/t/:capability/:dataset[@version]/*key`. */
 export function createDataPlane(findVersion: FindVersion): DataPlane {
   const isolates = new WeakMap<Env, Isolate>();
   const isolateOf = (env: Env, { blockMemoryBytes }: Config): Isolate => {
-    const known = isolates.get(env) ?? createIsolate(blockMemoryBytes);
-    isolates.set(env, known);
-    return known;
+    const known = isolates.get(env);
+    if (known !== undefined) return known;
+    const isolate = createIsolate(blockMemoryBytes);
+    isolates.set(env, isolate);
+    return isolate;
   };
-  return async (request, env, ctx) => {
+  return (request, env, ctx) => {
+    const { url } = request;
+    if (!DATA_URL.test(url)) return null;
     const config = configOf(env);
     if (!config.ok) {
       console.error(JSON.stringify({ message: "misconfigured", detail: config.failure.detail }));
-      return problem(config.failure, crypto.randomUUID());
+      return Promise.resolve(problem(config.failure, crypto.randomUUID()));
     }
     const isolate = isolateOf(env, config.value);
-    return answer({ request, env, ctx, config: config.value, isolate, findVersion });
+    return answer({ request, url, env, ctx, config: config.value, isolate, findVersion });
   };
 }
 
 interface Context {
   request: Request;
+  /** The request's, which makes a new string of it each time it is asked. */
+  url: string;
   env: Env;
   ctx: ExecutionContext;
   config: Config;
@@ -59,13 +64,13 @@ interface Context {
 }
 
 async function answer(context: Context): Promise<Response> {
-  const { request, config } = context;
+  const { request, url, config } = context;
   const { method } = request;
-  const cors = corsHeaders(config.corsOrigins, request.headers.get("origin"));
+  const cors = corsHeaders(config.corsOrigins, request.headers);
   if (method === "OPTIONS") return new Response(null, { status: 204, headers: [...cors, ...PREFLIGHT] });
   const timing = new ServerTiming(Date.now);
   const read = await readTarget(context, timing).catch((error: unknown) => {
-    console.error(JSON.stringify({ message: "read failed", path: loggable(request.url), error: String(error) }));
+    console.error(JSON.stringify({ message: "read failed", path: loggable(url), error: String(error) }));
     return {
       target: null,
       claims: null,
@@ -77,7 +82,7 @@ async function answer(context: Context): Promise<Response> {
   const response = reading.ok
     ? respond(reading.value, method, isSealed, cors, timing)
     : refuse(reading.failure, isSealed, cors, timing);
-  if (!reading.ok) logRefusal(request, response);
+  if (!reading.ok) logRefusal(method, url, response);
   meter(context, read, response);
   return response;
 }
@@ -90,7 +95,7 @@ interface Read {
 }
 
 async function readTarget(context: Context, timing: ServerTiming): Promise<Read> {
-  const { request, env, ctx, config, isolate } = context;
+  const { request, url, env, ctx, config, isolate } = context;
   const refused = (failed: Failure, target: DataTarget | null = null): Read => ({
     target,
     claims: null,
@@ -100,10 +105,10 @@ async function readTarget(context: Context, timing: ServerTiming): Promise<Read>
   if (method !== "GET" && method !== "HEAD") {
     return refused(failure("method-not-allowed", "Data is read by GET, HEAD and OPTIONS."));
   }
-  if (config.dataHost !== null && new URL(request.url).host !== config.dataHost) {
+  if (config.dataHost !== null && new URL(url).host !== config.dataHost) {
     return refused(failure("misdirected", `Data is served by ${config.dataHost}.`));
   }
-  const target = parseDataTarget(request.url);
+  const target = parseDataTarget(url);
   if (!target.ok) return refused(notMissing(target.failure));
   const { version: versionName, key } = target.value;
   const waitUntil = (work: Promise<unknown>) => ctx.waitUntil(work);
@@ -128,15 +133,19 @@ async function readTarget(context: Context, timing: ServerTiming): Promise<Read>
   return { target: target.value, claims, reading };
 }
 
+/** Asks for no header that cannot matter beside the others (RFC 9110, sections 13.1.3 to 13.1.5): each costs a read. */
 function conditionsOf({ headers }: Request, method: "GET" | "HEAD"): ReadRequest {
+  const range = headers.get("range");
+  const ifMatch = headers.get("if-match");
+  const ifNoneMatch = headers.get("if-none-match");
   return {
     method,
-    range: headers.get("range"),
-    ifRange: headers.get("if-range"),
-    ifMatch: headers.get("if-match"),
-    ifNoneMatch: headers.get("if-none-match"),
-    ifModifiedSince: headers.get("if-modified-since"),
-    ifUnmodifiedSince: headers.get("if-unmodified-since"),
+    range,
+    ifRange: range === null ? null : headers.get("if-range"),
+    ifMatch,
+    ifNoneMatch,
+    ifModifiedSince: ifNoneMatch === null ? headers.get("if-modified-since") : null,
+    ifUnmodifiedSince: ifMatch === null ? headers.get("if-unmodified-since") : null,
   };
 }
 
@@ -153,11 +162,11 @@ function notMissing(failed: Failure): Failure {
 }
 
 /** What is missing, or unchanged, or out of range is an answer like any other; what was refused or broke is worth a line. */
-function logRefusal(request: Request, response: Response): void {
+function logRefusal(method: string, url: string, response: Response): void {
   const { status, headers } = response;
   if (status < 500 && status !== 401 && status !== 403) return;
   const requestId = headers.get("x-request-id");
-  console.log(JSON.stringify({ method: request.method, path: loggable(request.url), status, requestId }));
+  console.log(JSON.stringify({ method, path: loggable(url), status, requestId }));
 }
 
 /** Counts the answer for the dataset and the job; bytes are those that the answer announces. */

@@ -5,7 +5,7 @@ import { dataHeaders } from "../../core/http/stored-headers.ts";
 import type { KnownObject } from "../../core/read/known-object.ts";
 import { NOTHING_WAITED_FOR, type ServerTiming } from "../../core/read/server-timing.ts";
 import { problem } from "../respond.ts";
-import type { Header } from "./cors.ts";
+import { ANY_ORIGIN, type Header } from "./cors.ts";
 import type { Reading } from "./read-object.ts";
 
 /** What is at `live` may change: who keeps it must ask again. This isolate's memory is `liveTtlSeconds` old at most. */
@@ -23,7 +23,7 @@ function hitHeaders(object: KnownObject, isSealed: boolean, cors: readonly Heade
   const kept = isSealed ? made.sealed : made.live;
   const known = kept.get(object);
   // What depends on the client's origin is no object's.
-  const isShared = cors[0]?.[1] === "*";
+  const isShared = cors === ANY_ORIGIN;
   if (known !== undefined && isShared) return known;
   const headers = new Headers([
     ...cors,

@@ -1,8 +1,7 @@
-import { bucketOf } from "../../adapters/config.ts";
 import { copyOnRead } from "../../adapters/copy-on-read.ts";
 import type { KnownDataset } from "../../adapters/known-datasets.ts";
 import { datasetOf } from "../../adapters/objects.ts";
-import { createR2Store } from "../../adapters/r2-store.ts";
+import { r2StoreOf } from "../../adapters/r2-stores.ts";
 import { sourceStoreOf } from "../../adapters/source-stores.ts";
 import { type Failure, type FailureCode, failure, isTransient } from "../../core/failure.ts";
 import { checkKey } from "../../core/http/key-path.ts";
@@ -43,9 +42,9 @@ export async function readDataset(read: DatasetRead): Promise<Result<Reading>> {
   const { bucket, prefix, read: policy } = read.dataset.config;
   const stored = checkKey(prefix + storeKey(read.key)); // The dataset's prefix counts towards R2's 1,024 bytes.
   if (!stored.ok) return stored;
-  const binding = bucketOf(read.env, bucket);
-  if (binding === null) return fail(failure("misconfigured", `The R2 binding "${bucket}" is not there any more.`));
-  const r2 = readerOf(read, createR2Store(binding), bucket, "r2");
+  const store = r2StoreOf(read.env, bucket);
+  if (store === null) return fail(failure("misconfigured", `The R2 binding "${bucket}" is not there any more.`));
+  const r2 = readerOf(read, store, bucket, "r2");
   if (read.version !== null) return readSealed(read, r2, stored.value, read.version);
   if (policy === "r2") return readObject(r2, stored.value, read.request, null);
   const source = openSource(read);
