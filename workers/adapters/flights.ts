@@ -34,15 +34,14 @@ export class Flights<T> {
     if (oldest !== undefined) this.#landed.delete(oldest);
   }
 
-  /** What the flight of this name brings; null if there is none, if it failed, or if it does not come in time. */
-  async follow(name: string): Promise<T | null> {
-    const flight = this.#flights.get(name);
-    if (flight === undefined) return null;
-    return within(this.#patienceMs, flight).catch(() => null);
+  /** The flight of this name. Between this and `begin` there must be no await: of two that find none, one begins. */
+  find(name: string): Promise<T> | undefined {
+    return this.#flights.get(name);
   }
 
-  has(name: string): boolean {
-    return this.#flights.has(name);
+  /** What a flight brings; null if it failed, or does not come in time. */
+  follow(flight: Promise<T>): Promise<T | null> {
+    return within(this.#patienceMs, flight).catch(() => null);
   }
 
   /** How many flights have landed: a moment to ask `hasLanded` about. */

@@ -88,7 +88,7 @@ const ENTITY_TAG = /^(?<weak>W\/)?(?:"(?<quoted>[^"]*)"|(?<bare>[^"\s]+))$/;
 
 /** `*` names whatever exists; otherwise one tag must compare equal (RFC 9110, section 8.8.3.2). */
 function names(header: string, current: Validators, comparison: "strong" | "weak"): boolean {
-  if (header.trim() === "*") return true;
+  if (/^[ \t]*\*[ \t]*$/.test(header)) return true;
   return parseEtagList(header).some(({ weak, tag }) => tag === current.etag && (comparison === "weak" || !weak));
 }
 

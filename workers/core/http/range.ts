@@ -22,7 +22,7 @@ export interface ByteSpan {
  * `bytes=a-b`, `bytes=a-` or `bytes=-n`, alone (RFC 9110, section 14.1.2). The unit is case-insensitive (section 14.1);
  * the set is a list, so blanks and empty elements around its one member are allowed (section 5.6.1.2).
  */
-const ONE_RANGE = /^bytes=[ \t,]*(?:(?<first>\d+)-(?<last>\d*)|-(?<suffix>\d+))[ \t,]*$/i;
+const ONE_RANGE = /^[ \t]*bytes=[ \t,]*(?:(?<first>\d+)-(?<last>\d*)|-(?<suffix>\d+))[ \t,]*$/i;
 
 /**
  * Reads a `Range` header. Null means "answer as if it were not there" (RFC 9110, section 14.2): absent, malformed,
@@ -31,7 +31,7 @@ const ONE_RANGE = /^bytes=[ \t,]*(?:(?<first>\d+)-(?<last>\d*)|-(?<suffix>\d+))[
  * @example parseRange("bytes=0-499") // { kind: "bounded", start: 0, end: 499 }
  */
 export function parseRange(header: string | null | undefined): ByteRange | null {
-  const groups = ONE_RANGE.exec(header?.trim() ?? "")?.groups;
+  const groups = ONE_RANGE.exec(header ?? "")?.groups;
   if (groups === undefined) return null;
 
   const { first, last, suffix } = groups;

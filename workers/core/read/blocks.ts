@@ -32,11 +32,12 @@ export function blocksOf(span: ByteSpan, size: number): Block[] | null {
 
 /** The blocks that lie within `span` from end to end: what a read of it brought that is worth keeping. */
 export function blocksWithin(span: ByteSpan, size: number): Block[] {
+  if (span.length === size) return [{ id: "whole", offset: 0, length: size }];
   const end = span.offset + span.length;
-  const whole: Block[] = span.length === size ? [{ id: "whole", offset: 0, length: size }] : [];
-  if (size <= SINGLE_BLOCK_MAX_BYTES || whole.length > 0) return whole;
   const tail = size - TAIL_BYTES;
-  const blocks: Block[] = span.offset <= tail && end === size ? [{ id: "tail", offset: tail, length: TAIL_BYTES }] : [];
+  const blocks: Block[] =
+    tail > 0 && span.offset <= tail && end === size ? [{ id: "tail", offset: tail, length: TAIL_BYTES }] : [];
+  if (size <= SINGLE_BLOCK_MAX_BYTES) return blocks;
   for (let number = Math.ceil(span.offset / BLOCK_BYTES); number * BLOCK_BYTES < end; number++) {
     const block = numbered(number, size);
     if (block.offset + block.length <= end) blocks.push(block);
@@ -45,18 +46,27 @@ export function blocksWithin(span: ByteSpan, size: number): Block[] {
 }
 
 /**
+ * Whether a block may serve ranges for which `blocksOf` names another: a whole object has all of them, and the last
+ * blocks have the end, which is a block of its own. Who has kept one may look there first.
+ */
+export const servesOthers = ({ id, offset, length }: Block, size: number): boolean =>
+  id === "whole" || id === "tail" || offset + length > size - TAIL_BYTES;
+
+/**
  * What to ask a store for when nothing is known of the object, so that one read teaches what it is and brings whole
- * blocks. `range` is what the client asked for, null for the whole; so is the answer. A range near the beginning asks
- * for as much as a small object has at most. What is too long, or of unknown length, is asked for as it is.
+ * blocks. `range` is what the client asked for, null for the whole; so is the answer, which begins at a block and holds
+ * all of it. A range near the beginning asks for as much as a small object has at most; one to the end, or too long to be
+ * held, for no more than it names behind it.
  */
 export function aimOf(range: ByteRange | null): ByteRange | null {
-  if (range === null || range.kind === "from") return range;
+  if (range === null) return null;
   if (range.kind === "suffix") return { kind: "suffix", length: Math.max(range.length, TAIL_BYTES) };
   const aligned = Math.floor(range.start / BLOCK_BYTES) * BLOCK_BYTES;
-  const alignedEnd = (Math.floor(range.end / BLOCK_BYTES) + 1) * BLOCK_BYTES;
   const start = aligned < SINGLE_BLOCK_MAX_BYTES ? 0 : aligned;
-  const end = Math.max(alignedEnd, SINGLE_BLOCK_MAX_BYTES);
-  return end - start > HELD_MAX_BYTES ? range : { kind: "bounded", start, end: end - 1 };
+  if (range.kind === "from") return start === 0 ? null : { kind: "from", start };
+  const alignedEnd = (Math.floor(range.end / BLOCK_BYTES) + 1) * BLOCK_BYTES;
+  const end = Math.max(alignedEnd, SINGLE_BLOCK_MAX_BYTES) - 1;
+  return { kind: "bounded", start, end: end - start < HELD_MAX_BYTES ? end : range.end };
 }
 
 /** Whether bytes that begin at `offset` hold all of `span`. */

@@ -19,18 +19,16 @@ export async function readSpan(
   span: ByteSpan,
 ): Promise<Result<Bytes>> {
   const blocks = blocksOf(span, object.size);
-  if (blocks === null) return stream(reader, key, object, span);
-  const only = blocks.length === 1 ? blocks[0] : undefined;
-  if (only !== undefined) {
-    const name = reader.blockName(key, object, only);
-    const held = reader.isolate.memory.get(name);
-    if (held !== null) return ok({ body: bodyOf(reader, [cut(held, only.offset, span)]), cache: "hit" });
-    // What is too large to stay in memory flows by, and only what is asked for.
-    const cached = reader.isolate.memory.takes(only.length) ? null : await streamCached(reader, name, only, span);
-    if (cached !== null) return ok({ body: cached, cache: "hit" });
+  const only = blocks?.length === 1 ? blocks[0] : undefined;
+  const recalled = only === undefined ? null : await recallSpan(reader, key, object, only, span);
+  if (recalled !== null) return ok(recalled);
+  for (const other of reader.keptOthers(object, span, only)) {
+    const bytes = await recallSpan(reader, key, object, other, span);
+    if (bytes !== null) return ok(bytes);
+    reader.forgetKept(object, other);
   }
-  const fetched = await fetchBlocks(reader, key, object, blocks);
-  if (fetched === null) return stream(reader, key, object, span);
+  const fetched = blocks === null ? null : await fetchBlocks(reader, key, object, blocks);
+  if (blocks === null || fetched === null) return stream(reader, key, object, span);
   if (!fetched.ok) return fetched;
   const parts = blocks.map((block, index) => {
     const offset = Math.max(span.offset, block.offset);
@@ -38,6 +36,27 @@ export async function readSpan(
     return cut(fetched.value.parts[index], block.offset, { offset, length: end - offset });
   });
   return ok({ body: bodyOf(reader, parts), cache: fetched.value.cache });
+}
+
+/** The span from one cached block that holds it. What is too large to stay in memory flows by, and only what is asked for. */
+async function recallSpan(
+  reader: Reader,
+  key: string,
+  object: KnownObject,
+  block: Block,
+  span: ByteSpan,
+): Promise<Bytes | null> {
+  const name = reader.blockName(key, object, block);
+  const { memory, blocks: flights } = reader.isolate;
+  const held = memory.get(name);
+  if (held !== null) return { body: bodyOf(reader, [cut(held, block.offset, span)]), cache: "hit" };
+  if (flights.find(name) !== undefined) return null;
+  if (!memory.takes(block.length)) {
+    const cached = await streamCached(reader, name, block, span);
+    return cached === null ? null : { body: cached, cache: "hit" };
+  }
+  const bytes = await recallBlock(reader, name, block);
+  return bytes === null ? null : { body: bodyOf(reader, [cut(bytes, block.offset, span)]), cache: "hit" };
 }
 
 /** Reads past the cache. The body belongs to this request, and ends with its client. */
@@ -53,7 +72,7 @@ async function streamCached(reader: Reader, name: string, block: Block, span: By
   const { edge, blocks } = reader.isolate;
   const part = { offset: span.offset - block.offset, length: span.length };
   const since = blocks.moment;
-  const cached = blocks.has(name) ? null : await reader.timing.time("cache", edge.stream(name, part, block.length));
+  const cached = await reader.timing.time("cache", edge.stream(name, part, block.length));
   return cached === null && blocks.hasLanded(name, since) ? edge.stream(name, part, block.length) : cached;
 }
 
@@ -101,17 +120,23 @@ async function recallBlocks(
 ): Promise<Result<{ found: Map<Block, Uint8Array>; cache: "hit" | "collapsed" }>> {
   const { memory, blocks: flights } = reader.isolate;
   const found = new Map<Block, Uint8Array>();
-  const givenUp = new Set<string>();
+  const lost = new Set<Promise<unknown>>();
   let failed: Result<never> | null = null;
   let collapsed = false;
+  const flyingTo = (name: string) => {
+    const flight = flights.find(name);
+    return flight === undefined || lost.has(flight) ? undefined : flight;
+  };
   const recall = async (block: Block, name: string): Promise<void> => {
-    const isFlying = flights.has(name) && !givenUp.has(name);
-    const flown = isFlying ? await flights.follow(name) : null;
-    if (flown === null) {
-      if (isFlying) givenUp.add(name);
-      const bytes = isFlying ? null : await recallBlock(reader, name, block);
+    const flight = flyingTo(name);
+    if (flight === undefined) {
+      const bytes = await recallBlock(reader, name, block);
       if (bytes !== null) found.set(block, bytes);
-    } else if (flown.ok) {
+      return;
+    }
+    const flown = await flights.follow(flight);
+    if (flown === null) lost.add(flight);
+    else if (flown.ok) {
       collapsed = true;
       found.set(block, flown.value);
     } else failed = flown;
@@ -125,7 +150,7 @@ async function recallBlocks(
     await Promise.all(wanted.map(([block, name]) => recall(block, name)));
     if (failed !== null) return failed;
     // Another request may have begun to read one of them meanwhile.
-    wanted = absent().filter(([, name]) => flights.has(name) && !givenUp.has(name));
+    wanted = absent().filter(([, name]) => flyingTo(name) !== undefined);
   }
   return ok({ found, cache: collapsed ? "collapsed" : "hit" });
 }

@@ -1,6 +1,6 @@
 import { md5Of } from "../../adapters/digest.ts";
 import { type Failure, failure } from "../../core/failure.ts";
-import { type Block, blocksWithin, cut } from "../../core/read/blocks.ts";
+import { type Block, blocksWithin, cut, servesOthers } from "../../core/read/blocks.ts";
 import { formatKnownObject, type KnownObject } from "../../core/read/known-object.ts";
 import { fail, ok, type Result } from "../../core/result.ts";
 import type { Reader } from "./reader.ts";
@@ -19,6 +19,7 @@ export async function keepBlocks(
     blocks.map(async (block) => {
       const bytes = cut(from.bytes, from.offset, block);
       const name = reader.blockName(key, object, block);
+      if (servesOthers(block, object.size)) reader.noteKept(object, block);
       // A block that stays owns its bytes: else it would keep all that was read with it.
       if (memory.takes(bytes.length)) memory.put(name, bytes.length === from.bytes.length ? bytes : bytes.slice());
       await edge.put(name, bytes, note);

@@ -32,11 +32,18 @@ export async function learn(
 ): Promise<Result<Learned>> {
   const noted = pin === null ? null : await recallNote(reader, key, request, pin);
   if (noted !== null) return ok(noted);
-  const aim = request.method === "HEAD" ? "head" : aimOf(parseRange(request.range));
+  const asked = parseRange(request.range);
+  // Of a sealed object the size is known: a range that it does not have is not asked for.
+  const isBeyond = pin !== null && asked !== null && resolveRange(asked, pin.size) === "unsatisfiable";
+  const aim = request.method === "HEAD" || isBeyond ? "head" : aimOf(asked);
   const name = `${reader.nameOf(key)}?${pin?.etag ?? "live"}&${JSON.stringify(aim)}`;
   const { learning } = reader.isolate;
-  const followed = await learning.follow(name);
-  if (followed !== null) return followed.ok ? ok({ ...followed.value, outcome: "collapsed" }) : followed;
+  let lost: Promise<unknown> | null = null;
+  for (let flight = learning.find(name); flight !== undefined && flight !== lost; flight = learning.find(name)) {
+    const followed = await learning.follow(flight);
+    if (followed !== null) return followed.ok ? ok({ ...followed.value, outcome: "collapsed" }) : followed;
+    lost = flight;
+  }
 
   let own: Learned["stream"] = null;
   const flight = (async (): Promise<Result<Learned>> => {

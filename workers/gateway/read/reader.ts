@@ -4,8 +4,9 @@ import { Flights } from "../../adapters/flights.ts";
 import { Memo } from "../../adapters/memo.ts";
 import { MemoryBudget } from "../../adapters/memory-budget.ts";
 import { failure, type FailureCode } from "../../core/failure.ts";
-import type { ByteRange } from "../../core/http/range.ts";
+import type { ByteRange, ByteSpan } from "../../core/http/range.ts";
 import { FOLLOWER_PATIENCE_MS, IN_FLIGHT_MAX_BYTES, MEMORY_BLOCK_MAX_BYTES } from "../../core/limits.ts";
+import type { Block } from "../../core/read/blocks.ts";
 import { type KnownObject, knowObject } from "../../core/read/known-object.ts";
 import type { ServerTiming } from "../../core/read/server-timing.ts";
 import { fail, type Result } from "../../core/result.ts";
@@ -28,6 +29,8 @@ export interface Isolate {
   /** Objects by place and key, with the ETag for sealed ones. */
   known: Memo<KnownObject>;
   budget: MemoryBudget;
+  /** Of objects that are known, the blocks that were kept and may serve ranges which are another block's: a handful each. */
+  kept: WeakMap<KnownObject, Map<string, Block>>;
 }
 
 /** Objects that an isolate remembers: near 500 bytes each. */
@@ -40,6 +43,7 @@ export const createIsolate = (memoryBytes: number): Isolate => ({
   learning: new Flights(FOLLOWER_PATIENCE_MS),
   known: new Memo(KNOWN_MAX),
   budget: new MemoryBudget(IN_FLIGHT_MAX_BYTES),
+  kept: new WeakMap(),
 });
 
 export interface ReaderOptions {
@@ -104,6 +108,25 @@ export class Reader {
 
   forget(key: string): void {
     this.isolate.known.delete(this.#memoKey(key, null));
+  }
+
+  noteKept(object: KnownObject, block: Block): void {
+    const kept = this.isolate.kept.get(object) ?? new Map<string, Block>();
+    this.isolate.kept.set(object, kept.set(block.id, block));
+  }
+
+  forgetKept(object: KnownObject, block: Block): void {
+    this.isolate.kept.get(object)?.delete(block.id);
+  }
+
+  /** Blocks but the usual one that were kept and hold all of the span. */
+  keptOthers(object: KnownObject, span: ByteSpan, usual: Block | undefined): Block[] {
+    const kept = this.isolate.kept.get(object);
+    if (kept === undefined) return [];
+    return [...kept.values()].filter(
+      ({ id, offset, length }) =>
+        id !== usual?.id && offset <= span.offset && span.offset + span.length <= offset + length,
+    );
   }
 
   /** What the store tells of an object. Where a source's object came from is not where ours does: its own ETag counts. */
