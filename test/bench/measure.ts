@@ -12,6 +12,22 @@ export interface Measurement {
   /** The least and the most of the rounds: a difference inside them is noise. */
   readonly oursRange: readonly [number, number];
   readonly theirsRange: readonly [number, number];
+  /** What else was measured, by name and unit: medians over the rounds. */
+  readonly oursFigures?: Figures;
+  readonly theirsFigures?: Figures;
+  /** Their processor time for the same work over ours, which a busy machine blurs less than the ratio. */
+  readonly cpuRatio?: number;
+  readonly note?: string;
+}
+
+export type Figures = Readonly<Record<string, number>>;
+
+/** What the command line asks of a suite. */
+export interface BenchOptions {
+  /** Names of cases; none: all. */
+  readonly cases: readonly string[];
+  /** null: as many as the suite thinks right. */
+  readonly rounds: number | null;
 }
 
 export interface Pair {
@@ -37,16 +53,25 @@ export async function comparedTimes(pair: Pair, rounds = 5): Promise<Measurement
   for (let round = 0; round < rounds; round++) {
     for (const time of round % 2 === 0 ? [timeOurs, timeTheirs] : [timeTheirs, timeOurs]) await time();
   }
+  const { suite, case: name, peer } = pair;
+  const row = summary({ suite, case: name, peer, unit: "ms" }, ours, theirs);
+  return { ...row, ratio: tidy(median(theirs) / median(ours), 2) };
+}
+
+type Heading = Pick<Measurement, "suite" | "case" | "peer" | "unit">;
+
+/** A row of rates, of which more is better; one of ours and one of theirs for each round. */
+export function measuredRates(heading: Heading, ours: readonly number[], theirs: readonly number[]): Measurement {
+  return { ...summary(heading, ours, theirs), ratio: tidy(median(ours) / median(theirs), 2) };
+}
+
+function summary(heading: Heading, ours: readonly number[], theirs: readonly number[]): Omit<Measurement, "ratio"> {
   return {
-    suite: pair.suite,
-    case: pair.case,
-    peer: pair.peer,
-    unit: "ms",
-    ours: tidy(median(ours)),
-    theirs: tidy(median(theirs)),
-    ratio: Math.round((median(theirs) / median(ours)) * 100) / 100,
-    oursRange: [tidy(Math.min(...ours)), tidy(Math.max(...ours))],
-    theirsRange: [tidy(Math.min(...theirs)), tidy(Math.max(...theirs))],
+    ...heading,
+    ours: tidy(median(ours), 1),
+    theirs: tidy(median(theirs), 1),
+    oursRange: [tidy(Math.min(...ours), 1), tidy(Math.max(...ours), 1)],
+    theirsRange: [tidy(Math.min(...theirs), 1), tidy(Math.max(...theirs), 1)],
   };
 }
 
@@ -56,10 +81,11 @@ async function millisecondsOf(work: () => Promise<unknown>): Promise<number> {
   return performance.now() - started;
 }
 
-function median(values: readonly number[]): number {
+export function median(values: readonly number[]): number {
   const sorted = values.toSorted((a, b) => a - b);
   const middle = sorted.length / 2;
   return ((sorted[Math.ceil(middle) - 1] ?? 0) + (sorted[Math.floor(middle)] ?? 0)) / 2;
 }
 
-const tidy = (ms: number) => Math.round(ms * 10) / 10;
+/** Rounded to so many digits after the point. */
+export const tidy = (value: number, digits: number): number => Number(value.toFixed(digits));
