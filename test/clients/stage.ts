@@ -17,9 +17,14 @@ const DATASETS = {
   "holes-v3": { kind: "zarr", prefix: "holes-v3/" },
   "holes-v2": { kind: "zarr", prefix: "holes-v2/" },
   records: { kind: "files", prefix: "records/" },
+  matrix: { kind: "zarr", prefix: "matrix/" },
+  files: { kind: "files", prefix: "files/" },
 } as const;
 export type Name = keyof typeof DATASETS;
 const NAMES = Object.keys(DATASETS) as Name[];
+
+/** Over a thousand objects, on a machine that may have other work. */
+const MIGRATES_WITHIN_MS = 300_000;
 
 export interface Stage {
   client: Client;
@@ -32,7 +37,7 @@ export interface Stage {
   stop(): Promise<void>;
 }
 
-/** `folder` holds the two arrays with holes. */
+/** `folder` holds what the Python preparations wrote, a key a file. */
 export async function setStage(checks: Checks, folder: string): Promise<Stage> {
   const source = await startLocalSource();
   let instance: (Instance & { secrets: InstanceSecrets }) | null = null;
@@ -41,7 +46,7 @@ export async function setStage(checks: Checks, folder: string): Promise<Stage> {
     await source.stop();
   };
   try {
-    const objects = [...cubes(), ...records().filter(({ key }) => key.endsWith(JSONL)), ...holes(folder)];
+    const objects = [...cubes(), ...records().filter(({ key }) => key.endsWith(JSONL)), ...written(folder)];
     await fillSource(source, objects);
     instance = await startFreshInstance({ name: "clients", sources: { local: source } });
     const { url, secrets, tokens } = instance;
@@ -56,7 +61,7 @@ export async function setStage(checks: Checks, folder: string): Promise<Stage> {
       const { kind, prefix } = DATASETS[name];
       await client.call("PUT", `/v1/datasets/${name}`, { kind, prefix, source: { name: "local", prefix } });
       const { id } = await client.call<{ id: string }>("POST", "/v1/migrations", { dataset: name });
-      const { state, copied, failed } = await followMigration(client, id);
+      const { state, copied, failed } = await followMigration(client, id, { timeoutMs: MIGRATES_WITHIN_MS });
       const size = objectsOf(name).size;
       checks.equal(`${name}: ${size} objects are migrated`, [state, copied.objects, failed.objects], ["done", size, 0]);
     };
@@ -78,17 +83,17 @@ export async function setStage(checks: Checks, folder: string): Promise<Stage> {
   }
 }
 
-/** What zarr-python wrote, every file; that one chunk of four is not there is checked, for all else rests on it. */
-function holes(folder: string): SourceObject[] {
+/** What the preparations wrote, every file; that one chunk of four is not there is checked, for all else rests on it. */
+function written(folder: string): SourceObject[] {
   const objects = readdirSync(folder, { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile())
     .map((entry) => join(entry.parentPath, entry.name))
     .map((path) => ({
       key: path.slice(folder.length + 1),
       bytes: Uint8Array.from(readFileSync(path)),
-      contentType: "application/octet-stream",
+      contentType: /(\.json|\/\.z[a-z]+)$/.test(path) ? "application/json" : "application/octet-stream",
     }));
-  const chunks = objects.map(({ key }) => key).filter((key) => /\/(c\/\d\/\d|\d\.\d)$/.test(key));
+  const chunks = objects.map(({ key }) => key).filter((key) => /^holes-.*\/(c\/\d\/\d|\d\.\d)$/.test(key));
   const expected = [
     "holes-v2/0.0",
     "holes-v2/0.1",
