@@ -18,10 +18,13 @@ export function createR2Store(bucket: R2Bucket): ObjectStore & Refresher {
   async function read(
     key: string,
     range: ByteRange | undefined,
-    onlyIf: R2Conditional,
+    onlyIf?: R2Conditional,
   ): Promise<Result<(ObjectInfo & { body: null }) | ObjectBody>> {
     const got = await attempt<(ObjectInfo & { body: null }) | ObjectBody>(async () => {
-      const options = { ...(range === undefined ? {} : { range: r2Range(range) }), onlyIf };
+      const options = {
+        ...(range === undefined ? {} : { range: r2Range(range) }),
+        ...(onlyIf === undefined ? {} : { onlyIf }),
+      };
       const object: R2ObjectBody | R2Object | null = await bucket.get(key, options);
       if (object === null) return fail(failure("object-not-found"));
       if (!("body" in object) || object.body === undefined) return ok({ ...infoOf(object), body: null });
@@ -64,7 +67,7 @@ export function createR2Store(bucket: R2Bucket): ObjectStore & Refresher {
     },
 
     async get(key, { range, ifMatch } = {}) {
-      const got = await read(key, range, ifMatch === undefined ? {} : { etagMatches: ifMatch });
+      const got = await read(key, range, ifMatch === undefined ? undefined : { etagMatches: ifMatch });
       if (!got.ok) return got;
       return got.value.body === null ? fail(failure("precondition-failed")) : ok(got.value);
     },

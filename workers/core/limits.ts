@@ -61,7 +61,7 @@ export const REVOCATIONS_MAX = 1000;
 export const PRESIGN_MAX_SECONDS = 604_800;
 
 /** Reading: the size of a block of a large object. */
-export const BLOCK_BYTES = 256 * KiB;
+export const BLOCK_BYTES = 128 * KiB;
 /** Reading: an object up to this size is one block. */
 export const SINGLE_BLOCK_MAX_BYTES = 1 * MiB;
 /** Reading: the end of a larger object that is a block of its own. */

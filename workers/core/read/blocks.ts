@@ -37,7 +37,8 @@ export function blocksWithin(span: ByteSpan, size: number): Block[] {
   const tail = size - TAIL_BYTES;
   const blocks: Block[] =
     tail > 0 && span.offset <= tail && end === size ? [{ id: "tail", offset: tail, length: TAIL_BYTES }] : [];
-  if (size <= SINGLE_BLOCK_MAX_BYTES) return blocks;
+  // What was asked for as the end is kept as that: the blocks in it are another's.
+  if (size <= SINGLE_BLOCK_MAX_BYTES || (blocks.length > 0 && span.offset === tail)) return blocks;
   for (let number = Math.ceil(span.offset / BLOCK_BYTES); number * BLOCK_BYTES < end; number++) {
     const block = numbered(number, size);
     if (block.offset + block.length <= end) blocks.push(block);

@@ -20,6 +20,7 @@ export async function readSpan(
 ): Promise<Result<Bytes>> {
   const blocks = blocksOf(span, object.size);
   const only = blocks?.length === 1 ? blocks[0] : undefined;
+  const since = reader.isolate.blocks.moment;
   const recalled = only === undefined ? null : await recallSpan(reader, key, object, only, span);
   if (recalled !== null) return ok(recalled);
   for (const other of reader.keptOthers(object, span, only)) {
@@ -27,7 +28,8 @@ export async function readSpan(
     if (bytes !== null) return ok(bytes);
     reader.forgetKept(object, other);
   }
-  const fetched = blocks === null ? null : await fetchBlocks(reader, key, object, blocks);
+  const fetched =
+    blocks === null ? null : await fetchBlocks(reader, key, object, blocks, only === undefined ? null : since);
   if (blocks === null || fetched === null) return stream(reader, key, object, span);
   if (!fetched.ok) return fetched;
   const parts = blocks.map((block, index) => {
@@ -78,16 +80,18 @@ async function streamCached(reader: Reader, name: string, block: Block, span: By
 
 /**
  * Whole blocks, in their order. Those that are nowhere in a cache are read from the store, side by side ones with one
- * operation; null where there is no room to hold them.
+ * operation; null where there is no room to hold them. `lookedAt` is the moment at which they were looked for in the
+ * caches in vain: what has landed since is looked for again.
  */
 async function fetchBlocks(
   reader: Reader,
   key: string,
   object: KnownObject,
   blocks: readonly Block[],
+  lookedAt: number | null,
 ): Promise<Result<{ parts: Uint8Array[]; cache: CacheOutcome }> | null> {
   const names = new Map(blocks.map((block) => [block, reader.blockName(key, object, block)]));
-  const recalled = await recallBlocks(reader, names);
+  const recalled = await recallBlocks(reader, names, lookedAt);
   if (!recalled.ok) return recalled;
   const { found, cache } = recalled.value;
 
@@ -117,6 +121,7 @@ async function fetchBlocks(
 async function recallBlocks(
   reader: Reader,
   names: ReadonlyMap<Block, string>,
+  lookedAt: number | null,
 ): Promise<Result<{ found: Map<Block, Uint8Array>; cache: "hit" | "collapsed" }>> {
   const { memory, blocks: flights } = reader.isolate;
   const found = new Map<Block, Uint8Array>();
@@ -130,7 +135,8 @@ async function recallBlocks(
   const recall = async (block: Block, name: string): Promise<void> => {
     const flight = flyingTo(name);
     if (flight === undefined) {
-      const bytes = await recallBlock(reader, name, block);
+      const isLookedFor = lookedAt !== null && !flights.hasLanded(name, lookedAt);
+      const bytes = isLookedFor ? null : await recallBlock(reader, name, block);
       if (bytes !== null) found.set(block, bytes);
       return;
     }

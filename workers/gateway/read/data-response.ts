@@ -74,16 +74,31 @@ const CACHE_STATUS = {
   bypass: "penstock; fwd=bypass",
 } as const;
 
+/** The headers that refusals share, by what they may differ in: a sparse array's missing chunks are answers like others. */
+const refusals = new Map<string, Headers>();
+
+function refusalHeaders(contentType: string, cacheControl: string, cors: readonly Header[]): Headers {
+  const name = `${contentType} ${cacheControl}`;
+  const known = refusals.get(name);
+  if (known !== undefined && cors === ANY_ORIGIN) return known;
+  const headers = new Headers([
+    ...cors,
+    ...dataHeaders({ contentType }, { cacheControl }),
+    ["server-timing", NOTHING_WAITED_FOR],
+  ]);
+  if (cors === ANY_ORIGIN) refusals.set(name, headers);
+  return headers;
+}
+
 /** A refusal, as every answer of the data plane: readable across origins, and inert. */
 export function refuse(failed: Failure, isSealed: boolean, cors: readonly Header[], timing: ServerTiming): Response {
-  const response = problem(failed, crypto.randomUUID());
+  const { status, headers: own, body } = problem(failed, crypto.randomUUID());
   // A key that a version does not have, it never has; anything else may be otherwise in a moment.
   const cacheControl = isSealed && failed.code === "object-not-found" ? SEALED : "no-store";
-  const contentType = response.headers.get("content-type") ?? "";
-  for (const [name, value] of [...cors, ...dataHeaders({ contentType }, { cacheControl })]) {
-    response.headers.set(name, value);
-  }
+  const headers = refusalHeaders(own.get("content-type") ?? "", cacheControl, cors);
+  const response = new Response(body, { status, headers });
+  for (const [name, value] of own) if (!headers.has(name)) response.headers.set(name, value);
   if (failed.code === "method-not-allowed") response.headers.set("allow", "GET, HEAD, OPTIONS");
-  response.headers.set("server-timing", timing.format());
+  if (timing.hasWaited) response.headers.set("server-timing", timing.format());
   return response;
 }
