@@ -69,11 +69,21 @@ export function seal(dataset: TestDataset, { key, bytes, etag }: Stored): void {
 }
 
 export interface Reading {
+  /** The environment that it sees. */
   env: Env;
+  /** By version. */
+  capabilities: Readonly<Record<"live" | "3", string>>;
   /** The answer, read to its end, when all work that it left behind is done. */
   read(key: string, ask?: Ask): Promise<Answer>;
   /** The answer as it begins; `settled` waits for the work behind it. */
-  open(key: string, ask?: Ask): Promise<{ response: Response; settled: () => Promise<void> }>;
+  open(key: string, ask?: Ask): Promise<Opened>;
+  /** As `read`, of any path of the data plane. */
+  fetch(path: string, init?: RequestInit): Promise<Answer>;
+}
+
+interface Opened {
+  response: Response;
+  settled: () => Promise<void>;
 }
 
 /**
@@ -88,26 +98,30 @@ export async function startIsolate(dataset: TestDataset, more: Record<string, un
       ? ok(createMemoryVersion(dataset.sealed))
       : fail(failure("unknown-version")),
   );
-  const open = async (key: string, { method = "GET", headers = {}, version = "live", door = "path" }: Ask = {}) => {
+  const ask = async (path: string, init?: RequestInit): Promise<Opened> => {
+    const ctx = createExecutionContext();
+    const response = await plane(new Request(`https://penstock.example${path}`, init), seen, ctx);
+    if (response === null) throw new Error(`${path} is not the data plane's.`);
+    return { response, settled: () => waitOnExecutionContext(ctx) };
+  };
+  const open: Reading["open"] = (key, { method = "GET", headers = {}, version = "live", door = "path" } = {}) => {
     const capability = capabilities[version];
     const path = `${dataset.config.name}${version === "live" ? "" : `@${version}`}/${encodeURIComponent(key)}`;
-    const urls = { path: `/t/${capability}/${path}`, header: `/d/${path}`, query: `/d/${path}?token=${capability}` };
+    const paths = { path: `/t/${capability}/${path}`, header: `/d/${path}`, query: `/d/${path}?token=${capability}` };
     const authorization = door === "header" ? { authorization: `Bearer ${capability}` } : {};
-    const url = `https://penstock.example${urls[door]}`;
-    const ctx = createExecutionContext();
-    const response = await plane(new Request(url, { method, headers: { ...headers, ...authorization } }), seen, ctx);
-    if (response === null) throw new Error("The data plane does not take a URL of its own for one.");
-    return { response, settled: () => waitOnExecutionContext(ctx) };
+    return ask(paths[door], { method, headers: { ...headers, ...authorization } });
+  };
+  const whole = async ({ response, settled }: Opened): Promise<Answer> => {
+    const bytes = new Uint8Array(await response.arrayBuffer());
+    await settled();
+    return { status: response.status, headers: response.headers, bytes };
   };
   return {
     env: seen,
+    capabilities,
     open,
-    async read(key, ask) {
-      const { response, settled } = await open(key, ask);
-      const bytes = new Uint8Array(await response.arrayBuffer());
-      await settled();
-      return { status: response.status, headers: response.headers, bytes };
-    },
+    read: async (key, options) => whole(await open(key, options)),
+    fetch: async (path, init) => whole(await ask(path, init)),
   };
 }
 
