@@ -3,19 +3,21 @@ import { describe, expect, it } from "vitest";
 import { BlockMemory } from "../../workers/adapters/block-memory.ts";
 
 const block = (length: number, fill = 0) => new Uint8Array(length).fill(fill);
+/** A block takes its bytes, its name, and what an entry costs beside them. */
+const cost = (key: string, length: number) => 256 + 2 * key.length + length;
 
 describe("the blocks in an isolate's memory", () => {
   it("are those that were put, and no others", () => {
-    const memory = new BlockMemory(100, 100);
+    const memory = new BlockMemory(1000, 100);
     const bytes = block(10, 7);
     memory.put("a", bytes);
     expect(memory.get("a")).toBe(bytes);
     expect(memory.get("b")).toBeNull();
-    expect(memory.bytes).toBe(10);
+    expect(memory.bytes).toBe(cost("a", 10));
   });
 
   it("give way to new ones, the one first that was not asked for the longest", () => {
-    const memory = new BlockMemory(30, 30);
+    const memory = new BlockMemory(3 * cost("a", 10), 30);
     for (const key of ["a", "b", "c"]) memory.put(key, block(10));
     memory.get("a");
     memory.put("d", block(10));
@@ -23,13 +25,13 @@ describe("the blocks in an isolate's memory", () => {
   });
 
   it("are counted once, however often one is put", () => {
-    const memory = new BlockMemory(30, 30);
+    const memory = new BlockMemory(1000, 30);
     for (let n = 0; n < 5; n++) memory.put("a", block(10));
-    expect(memory.bytes).toBe(10);
+    expect(memory.bytes).toBe(cost("a", 10));
   });
 
   it("do not make room for one that is longer than a block may be", () => {
-    const memory = new BlockMemory(30, 20);
+    const memory = new BlockMemory(cost("a", 20), 20);
     memory.put("a", block(20));
     expect([memory.takes(20), memory.takes(21)]).toEqual([true, false]);
     memory.put("b", block(21));
@@ -43,7 +45,7 @@ describe("the blocks in an isolate's memory", () => {
   });
 
   it("are as a plain list of them would be, whatever is put and asked for", () => {
-    const MAX = 50;
+    const MAX = 2 * cost("a", 25);
     const step = fc.record({
       key: fc.constantFrom(..."abcdefgh"),
       length: fc.integer({ min: 1, max: 30 }),
@@ -63,9 +65,9 @@ describe("the blocks in an isolate's memory", () => {
           memory.put(key, block(length));
           if (held !== undefined || length > 25) continue;
           plain.push({ key, length });
-          while (plain.reduce((sum, each) => sum + each.length, 0) > MAX) plain.shift();
+          while (plain.reduce((sum, each) => sum + cost(each.key, each.length), 0) > MAX) plain.shift();
         }
-        expect(memory.bytes).toBe(plain.reduce((sum, each) => sum + each.length, 0));
+        expect(memory.bytes).toBe(plain.reduce((sum, each) => sum + cost(each.key, each.length), 0));
         expect(memory.bytes).toBeLessThanOrEqual(MAX);
       }),
       { numRuns: 1000 },

@@ -1,3 +1,6 @@
+/** Bytes that an entry costs beside its block: what the Map and the buffer need. A character of its name is two at most. */
+const ENTRY_BYTES = 256;
+
 /**
  * Blocks in the isolate's memory, under a budget of bytes; the one that was not asked for the longest is forgotten first.
  * Keys name bytes that never change, so nothing here is ever out of date.
@@ -31,11 +34,11 @@ export class BlockMemory {
   put(key: string, block: Uint8Array): void {
     if (!this.takes(block.length) || this.#blocks.has(key)) return;
     this.#blocks.set(key, block);
-    this.#bytes += block.length;
-    for (const [oldest, { length }] of this.#blocks) {
+    this.#bytes += costOf(key, block);
+    for (const [oldest, forgotten] of this.#blocks) {
       if (this.#bytes <= this.#maxBytes) break;
       this.#blocks.delete(oldest);
-      this.#bytes -= length;
+      this.#bytes -= costOf(oldest, forgotten);
     }
   }
 
@@ -43,3 +46,5 @@ export class BlockMemory {
     return this.#bytes;
   }
 }
+
+const costOf = (key: string, block: Uint8Array): number => ENTRY_BYTES + 2 * key.length + block.length;

@@ -1,5 +1,5 @@
 /** Milliseconds after which a hold is forgotten: work after an answer may be cut off and never say so. */
-const FORGOTTEN_AFTER_MS = 60_000;
+const FORGOTTEN_AFTER_MS = 600_000;
 
 /**
  * Bounds the bytes that an isolate holds at once: it has 128 MB, shared by all of its requests. What does not fit is

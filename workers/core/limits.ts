@@ -60,22 +60,32 @@ export const REVOCATIONS_MAX = 1000;
 /** SigV4: presigned URLs live from 1 second to 7 days. */
 export const PRESIGN_MAX_SECONDS = 604_800;
 
-/** Reading: the size of a block of a large object. */
-export const BLOCK_BYTES = 128 * KiB;
+/**
+ * Reading: the size of a block of a large object. Chosen by `npm run bench -- read`, see the README's Decisions: at half
+ * of it, 64 KiB ranges straddle two blocks twice as often, and cold reads come out alike, for what a cold read costs in the
+ * simulator is the put into the cache, at any size from 4 to 256 KiB.
+ */
+export const BLOCK_BYTES = 256 * KiB;
 /** Reading: an object up to this size is one block. */
 export const SINGLE_BLOCK_MAX_BYTES = 1 * MiB;
-/** Reading: the end of a larger object that is a block of its own. */
+/**
+ * Reading: the end of a larger object that is a block of its own. The index of a Zarr shard of 16 x 16 x 16 chunks is
+ * 65,540 bytes (16 a chunk, and a CRC32C): just more than 64 KiB.
+ */
 export const TAIL_BYTES = 128 * KiB;
 /** Reading: what is longer is streamed past the cache, without being held. */
 export const HELD_MAX_BYTES = 8 * MiB;
 /** Reading: blocks up to this size may stay in the isolate's memory. */
 export const MEMORY_BLOCK_MAX_BYTES = 256 * KiB;
-/** Reading: bytes of blocks that stay in the isolate's memory, of the 128 MB that it has for everything. */
+/**
+ * Reading: bytes of blocks that stay in the isolate's memory. An isolate has 128 MB for everything, and V8 may let 64 MB of
+ * buffers that nobody holds any more stand before it collects them.
+ */
 export const MEMORY_DEFAULT_BYTES = 32 * MiB;
-/** Workers: an isolate has 128 MB; half of it may be blocks. */
+/** Reading: what an operator may raise it to, where objects are small and few are read at once. */
 export const MEMORY_MAX_BYTES = 64 * MiB;
 /** Reading: bytes that an isolate holds at once on their way from a store to the cache and to clients. */
-export const IN_FLIGHT_MAX_BYTES = 32 * MiB;
+export const IN_FLIGHT_MAX_BYTES = 24 * MiB;
 /** Reading: milliseconds after which who waits for another request's read reads for itself. */
 export const FOLLOWER_PATIENCE_MS = 2000;
 

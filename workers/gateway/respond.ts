@@ -1,4 +1,5 @@
 import { type Failure, type FailureCode, FAILURES } from "../core/failure.ts";
+import { formatUnsatisfiedRange } from "../core/http/range.ts";
 
 /** The only place that knows HTTP status codes of failures. */
 const STATUS: Record<FailureCode, number> = {
@@ -42,17 +43,17 @@ const STATUS: Record<FailureCode, number> = {
   "range-not-satisfiable": 416,
   "precondition-failed": 412,
   "source-not-configured": 409,
-  "source-unreachable": 502,
+  "source-unreachable": 503,
   "source-wrong-region": 502,
   "source-bad-credentials": 502,
   "source-no-bucket": 502,
   "source-forbidden": 502,
   "source-object-missing": 502,
-  "source-changed": 502,
+  "source-changed": 503,
   "source-throttled": 503,
   "source-unavailable": 503,
-  "source-bad-answer": 502,
-  "source-truncated": 502,
+  "source-bad-answer": 503,
+  "source-truncated": 503,
   "source-archived": 502,
   "checksum-mismatch": 502,
   "destination-changed": 409,
@@ -71,16 +72,17 @@ const STATUS: Record<FailureCode, number> = {
 
 /** A failure as RFC 9457 `application/problem+json`. */
 export function problem(failed: Failure, requestId: string): Response {
+  const { status, headers, body } = describeProblem(failed, requestId);
+  const common = { "cache-control": "no-store", "x-content-type-options": "nosniff" };
+  return new Response(body, { status, headers: { ...common, ...headers } });
+}
+
+/** What a refusal consists of, for who has headers of its own to add; `headers` are those that depend on the failure. */
+export function describeProblem(
+  failed: Failure,
+  requestId: string,
+): { status: number; headers: Record<string, string>; body: string } {
   const status = STATUS[failed.code];
-  const headers = new Headers({
-    "content-type": "application/problem+json",
-    "cache-control": "no-store",
-    "x-content-type-options": "nosniff",
-    "x-request-id": requestId,
-  });
-  if (status === 401) headers.set("www-authenticate", 'Bearer realm="penstock"');
-  if (status === 503) headers.set("retry-after", String(failed.retryAfterSeconds ?? 2));
-  if (failed.size !== undefined) headers.set("content-range", `bytes */${failed.size}`);
   const body = {
     type: `urn:penstock:problem:${failed.code}`,
     code: failed.code,
@@ -90,5 +92,11 @@ export function problem(failed: Failure, requestId: string): Response {
     ...(failed.field === undefined ? {} : { field: failed.field }),
     requestId,
   };
-  return new Response(JSON.stringify(body), { status, headers });
+  const headers: Record<string, string> = { "content-type": PROBLEM, "x-request-id": requestId };
+  if (status === 401) headers["www-authenticate"] = 'Bearer realm="penstock"';
+  if (status === 503) headers["retry-after"] = String(failed.retryAfterSeconds ?? 2);
+  if (failed.size !== undefined) headers["content-range"] = formatUnsatisfiedRange(failed.size);
+  return { status, headers, body: JSON.stringify(body) };
 }
+
+export const PROBLEM = "application/problem+json";

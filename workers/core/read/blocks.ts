@@ -7,8 +7,8 @@
  *     the end of a larger object                      "tail", the last TAIL_BYTES: a shard index or a Parquet footer
  *                                                     is read without the large block that it lies in
  *
- * Which block serves a range follows from the range and the size alone, so that every reader of the same bytes finds
- * the same blocks.
+ * Which block serves a range follows from the range and the size alone, so that every reader of the same bytes looks for
+ * the same blocks. What a first look brought in their place is known to the isolate that kept it (`servesOthers`).
  */
 import type { ByteRange, ByteSpan } from "../http/range.ts";
 import { BLOCK_BYTES, HELD_MAX_BYTES, SINGLE_BLOCK_MAX_BYTES, TAIL_BYTES } from "../limits.ts";

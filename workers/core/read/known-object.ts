@@ -58,9 +58,17 @@ export function knowObject(info: {
   };
 }
 
-/** As ASCII text that a header may carry, and back; null for what is no such text. */
-export const formatKnownObject = (object: KnownObject): string => encodeURIComponent(JSON.stringify(object));
+/** As ASCII text that a header may carry: the same for each of an object's blocks, and made once. */
+export function formatKnownObject(object: KnownObject): string {
+  const known = formatted.get(object);
+  if (known !== undefined) return known;
+  const text = encodeURIComponent(JSON.stringify(object));
+  formatted.set(object, text);
+  return text;
+}
+const formatted = new WeakMap<KnownObject, string>();
 
+/** The object that the text tells of; null for what is no such text. */
 export function parseKnownObject(text: string): KnownObject | null {
   try {
     return knownObject.safeParse(JSON.parse(decodeURIComponent(text))).data ?? null;

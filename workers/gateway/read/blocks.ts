@@ -1,7 +1,7 @@
-import type { ByteSpan } from "../../core/http/range.ts";
+import type { ByteRange, ByteSpan } from "../../core/http/range.ts";
 import { type Block, blocksOf, cut, runsOf } from "../../core/read/blocks.ts";
 import type { KnownObject } from "../../core/read/known-object.ts";
-import { fail, ok, type Result } from "../../core/result.ts";
+import { ok, type Result } from "../../core/result.ts";
 import { bodyOf } from "./body.ts";
 import { keepBlocks, readAll } from "./keep-blocks.ts";
 import type { CacheOutcome, Reader } from "./reader.ts";
@@ -23,10 +23,10 @@ export async function readSpan(
   const since = reader.isolate.blocks.moment;
   const recalled = only === undefined ? null : await recallSpan(reader, key, object, only, span);
   if (recalled !== null) return ok(recalled);
-  for (const other of reader.keptOthers(object, span, only)) {
+  for (const other of reader.keptOthers(key, object, span, only)) {
     const bytes = await recallSpan(reader, key, object, other, span);
     if (bytes !== null) return ok(bytes);
-    reader.forgetKept(object, other);
+    reader.forgetKept(key, object, other);
   }
   const fetched =
     blocks === null ? null : await fetchBlocks(reader, key, object, blocks, only === undefined ? null : since);
@@ -64,10 +64,9 @@ async function recallSpan(
 /** Reads past the cache. The body belongs to this request, and ends with its client. */
 async function stream(reader: Reader, key: string, object: KnownObject, span: ByteSpan): Promise<Result<Bytes>> {
   const { offset, length } = span;
-  const range = { kind: "bounded", start: offset, end: offset + length - 1 } as const;
-  const isWhole = length === object.size;
-  const got = await reader.ask(reader.store.get(key, { ifMatch: object.etag, ...(isWhole ? {} : { range }) }));
-  return got.ok ? ok({ body: got.value.body, cache: "bypass" }) : fail(got.failure);
+  const range = length === object.size ? undefined : rangeOf(offset, length);
+  const got = await reader.getPinned(key, object.etag, range);
+  return got.ok ? ok({ body: got.value.body, cache: "bypass" }) : got;
 }
 
 async function streamCached(reader: Reader, name: string, block: Block, span: ByteSpan) {
@@ -186,10 +185,9 @@ function lead(
   const offset = run[0]?.offset ?? 0;
   const length = lengthOf(run);
   const whole = (async (): Promise<Result<Uint8Array>> => {
-    const range = { kind: "bounded", start: offset, end: offset + length - 1 } as const;
-    const options = { ifMatch: object.etag, ...(length === object.size ? {} : { range }) };
-    const got = await reader.ask(reader.store.get(key, options));
-    return got.ok ? readAll(reader, got.value.body, length, reader.expectedMd5(got.value)) : fail(got.failure);
+    const range = length === object.size ? undefined : rangeOf(offset, length);
+    const got = await reader.getPinned(key, object.etag, range);
+    return got.ok ? readAll(reader, got.value.body, length, reader.expectedMd5(got.value)) : got;
   })();
   const done = whole
     .then((bytes) => (bytes.ok ? keepBlocks(reader, key, object, run, { offset, bytes: bytes.value }) : undefined))
@@ -204,4 +202,9 @@ function lead(
   return new Map(flights);
 }
 
+const rangeOf = (offset: number, length: number): ByteRange => ({
+  kind: "bounded",
+  start: offset,
+  end: offset + length - 1,
+});
 const lengthOf = (run: readonly Block[]): number => run.reduce((sum, { length }) => sum + length, 0);

@@ -9,7 +9,6 @@ import { ServerTiming } from "../../core/read/server-timing.ts";
 import { fail, ok, type Result } from "../../core/result.ts";
 import type { VersionResolver } from "../../ports/version-resolver.ts";
 import { loggable } from "../log.ts";
-import { problem } from "../respond.ts";
 import { authoriseRead } from "./authorise-read.ts";
 import { corsHeaders, PREFLIGHT } from "./cors.ts";
 import { refuse, respond } from "./data-response.ts";
@@ -46,7 +45,7 @@ export function createDataPlane(findVersion: FindVersion): DataPlane {
     const config = configOf(env);
     if (!config.ok) {
       console.error(JSON.stringify({ message: "misconfigured", detail: config.failure.detail }));
-      return Promise.resolve(problem(config.failure, crypto.randomUUID()));
+      return Promise.resolve(refuse(config.failure, false, [], new ServerTiming(Date.now)));
     }
     const isolate = isolateOf(env, config.value);
     return answer({ request, url, env, ctx, config: config.value, isolate, findVersion });

@@ -4,7 +4,7 @@ import { formatContentRange } from "../../core/http/range.ts";
 import { dataHeaders } from "../../core/http/stored-headers.ts";
 import type { KnownObject } from "../../core/read/known-object.ts";
 import { NOTHING_WAITED_FOR, type ServerTiming } from "../../core/read/server-timing.ts";
-import { problem } from "../respond.ts";
+import { describeProblem, PROBLEM } from "../respond.ts";
 import { ANY_ORIGIN, type Header } from "./cors.ts";
 import type { Reading } from "./read-object.ts";
 
@@ -74,30 +74,28 @@ const CACHE_STATUS = {
   bypass: "penstock; fwd=bypass",
 } as const;
 
-/** The headers that refusals share, by what they may differ in: a sparse array's missing chunks are answers like others. */
+/** The headers that refusals share, made once: a sparse array's missing chunks are answers like others. */
 const refusals = new Map<string, Headers>();
 
-function refusalHeaders(contentType: string, cacheControl: string, cors: readonly Header[]): Headers {
-  const name = `${contentType} ${cacheControl}`;
-  const known = refusals.get(name);
+function refusalHeaders(cacheControl: string, cors: readonly Header[]): Headers {
+  const known = refusals.get(cacheControl);
   if (known !== undefined && cors === ANY_ORIGIN) return known;
   const headers = new Headers([
     ...cors,
-    ...dataHeaders({ contentType }, { cacheControl }),
+    ...dataHeaders({ contentType: PROBLEM }, { cacheControl }),
     ["server-timing", NOTHING_WAITED_FOR],
   ]);
-  if (cors === ANY_ORIGIN) refusals.set(name, headers);
+  if (cors === ANY_ORIGIN) refusals.set(cacheControl, headers);
   return headers;
 }
 
 /** A refusal, as every answer of the data plane: readable across origins, and inert. */
 export function refuse(failed: Failure, isSealed: boolean, cors: readonly Header[], timing: ServerTiming): Response {
-  const { status, headers: own, body } = problem(failed, crypto.randomUUID());
+  const { status, headers, body } = describeProblem(failed, crypto.randomUUID());
   // A key that a version does not have, it never has; anything else may be otherwise in a moment.
   const cacheControl = isSealed && failed.code === "object-not-found" ? SEALED : "no-store";
-  const headers = refusalHeaders(own.get("content-type") ?? "", cacheControl, cors);
-  const response = new Response(body, { status, headers });
-  for (const [name, value] of own) if (!headers.has(name)) response.headers.set(name, value);
+  const response = new Response(body, { status, headers: refusalHeaders(cacheControl, cors) });
+  for (const name in headers) response.headers.set(name, headers[name] ?? "");
   if (failed.code === "method-not-allowed") response.headers.set("allow", "GET, HEAD, OPTIONS");
   if (timing.hasWaited) response.headers.set("server-timing", timing.format());
   return response;

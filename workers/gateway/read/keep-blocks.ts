@@ -19,7 +19,7 @@ export async function keepBlocks(
     blocks.map(async (block) => {
       const bytes = cut(from.bytes, from.offset, block);
       const name = reader.blockName(key, object, block);
-      if (servesOthers(block, object.size)) reader.noteKept(object, block);
+      if (servesOthers(block, object.size)) reader.noteKept(key, object, block);
       // A block that stays owns its bytes: else it would keep all that was read with it.
       if (memory.takes(bytes.length)) memory.put(name, bytes.length === from.bytes.length ? bytes : bytes.slice());
       await edge.put(name, bytes, note);

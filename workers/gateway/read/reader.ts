@@ -29,12 +29,12 @@ export interface Isolate {
   /** Objects by place and key, with the ETag for sealed ones. */
   known: Memo<KnownObject>;
   budget: MemoryBudget;
-  /** Of objects that are known, the blocks that were kept and may serve ranges which are another block's: a handful each. */
-  kept: WeakMap<KnownObject, Map<string, Block>>;
+  /** By object and ETag, the blocks that were kept and may serve ranges which are another block's: a handful each. */
+  kept: Memo<Map<string, Block>>;
 }
 
 /** Objects that an isolate remembers: near 500 bytes each. */
-const KNOWN_MAX = 20_000;
+const KNOWN_MAX = 10_000;
 
 export const createIsolate = (memoryBytes: number): Isolate => ({
   memory: new BlockMemory(memoryBytes, MEMORY_BLOCK_MAX_BYTES),
@@ -43,7 +43,7 @@ export const createIsolate = (memoryBytes: number): Isolate => ({
   learning: new Flights(FOLLOWER_PATIENCE_MS),
   known: new Memo(KNOWN_MAX),
   budget: new MemoryBudget(IN_FLIGHT_MAX_BYTES),
-  kept: new WeakMap(),
+  kept: new Memo(KNOWN_MAX),
 });
 
 export interface ReaderOptions {
@@ -110,19 +110,20 @@ export class Reader {
     this.isolate.known.delete(this.#memoKey(key, null));
   }
 
-  noteKept(object: KnownObject, block: Block): void {
-    const kept = this.isolate.kept.get(object) ?? new Map<string, Block>();
-    this.isolate.kept.set(object, kept.set(block.id, block));
+  noteKept(key: string, object: KnownObject, block: Block): void {
+    const name = this.blockName(key, object, { id: "" });
+    const kept = this.isolate.kept.peek(name) ?? new Map<string, Block>();
+    this.isolate.kept.set(name, kept.set(block.id, block), this.now);
   }
 
-  forgetKept(object: KnownObject, block: Block): void {
-    this.isolate.kept.get(object)?.delete(block.id);
+  forgetKept(key: string, object: KnownObject, block: Block): void {
+    this.isolate.kept.peek(this.blockName(key, object, { id: "" }))?.delete(block.id);
   }
 
   /** Blocks but the usual one that were kept and hold all of the span. */
-  keptOthers(object: KnownObject, span: ByteSpan, usual: Block | undefined): Block[] {
-    const kept = this.isolate.kept.get(object);
-    if (kept === undefined) return [];
+  keptOthers(key: string, object: KnownObject, span: ByteSpan, usual: Block | undefined): Block[] {
+    const kept = this.isolate.kept.peek(this.blockName(key, object, { id: "" }));
+    if (kept === null) return [];
     return [...kept.values()].filter(
       ({ id, offset, length }) =>
         id !== usual?.id && offset <= span.offset && span.offset + span.length <= offset + length,
@@ -151,8 +152,9 @@ export class Reader {
     return this.timing.time(this.#options.step, work);
   }
 
+  /** `nameOf` leaves no "?" in a key, so that no key is another one's with an ETag. */
   #memoKey(key: string, pin: SealedObject | null): string {
-    return pin === null ? `${this.#options.place}/${key}` : `${this.#options.place}/${key}?${pin.etag}`;
+    return pin === null ? this.nameOf(key) : `${this.nameOf(key)}?${pin.etag}`;
   }
 }
 
