@@ -3,6 +3,9 @@ import type { Revocations } from "../../workers/core/manifest/dataset.ts";
 import { CLOCK_SKEW_SECONDS, PRESIGN_MAX_SECONDS, REVOCATIONS_MAX } from "../../workers/core/limits.ts";
 import { pack } from "../../workers/core/migration/pack.ts";
 
+/** What the id of a job's capability begins with. */
+const JOB_ID = "job-";
+
 /** The part of a Dataset that says what may not be read: revoked capabilities, and keys that were deleted. */
 export class Access {
   readonly #sql: SqlStorage;
@@ -33,14 +36,15 @@ export class Access {
 
   /**
    * Revokes all that were minted so far. Whatever is minted after this begins after `upTo`, which may be a second ahead of
-   * the clock, so that a second call in the same second revokes what was minted between the two. What was revoked by id
-   * stays: a job's capability is there by its id alone.
+   * the clock, so that a second call in the same second revokes what was minted between the two. Ids need not
+   * be kept beside, but those of jobs, whose capabilities this does not touch.
    */
   revokeAll(nowSeconds: number): void {
     this.#sql.exec(
       `INSERT INTO revoked_up_to (id, at) VALUES (1, ?) ON CONFLICT (id) DO UPDATE SET at = max(excluded.at, at + 1)`,
       nowSeconds,
     );
+    this.#sql.exec("DELETE FROM revoked WHERE substr(jti, 1, ?) <> ?", JOB_ID.length, JOB_ID);
   }
 
   get revocations(): Revocations {

@@ -115,7 +115,8 @@ export class Dataset extends DurableObject<Env> {
   async readerView(): Promise<Result<ReaderView>> {
     const config = this.#config;
     if (config === null) return fail(unknown(this.ctx.id.name));
-    return ok({ config, revoked: this.#access.revocations, hasTombstones: this.#access.hasTombstones });
+    const nowSeconds = Math.floor(Date.now() / 1000);
+    return ok({ config, revoked: this.#access.revocations, nowSeconds, hasTombstones: this.#access.hasTombstones });
   }
 
   /** Revokes a capability without a job by its id, or all that were minted so far (null). */

@@ -22,8 +22,8 @@ interface SentPart {
 
 /**
  * Copies one object in parts within one invocation, to a key where nothing was. Nothing is recorded on the way, so an
- * upload that does not become the object is aborted, whatever stopped it; only a consumer that is killed leaves one to
- * R2, which drops it after seven days. Null: it is too much for one invocation, or somebody else has put an object
+ * upload that does not become the object is aborted, whatever stopped it; only a consumer that is killed, or an R2 that
+ * fails at that too, leaves one, which R2 drops after seven days. Null: it is too much for one invocation, or somebody else has put an object
  * there meanwhile, which stays.
  */
 export async function copyInParts(item: CopyItem, run: Copying): Promise<Result<Row | null>> {

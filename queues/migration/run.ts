@@ -28,7 +28,7 @@ export interface Run extends Copying {
 }
 
 export function openCopying(spec: MigrationSpec, env: Env): Result<Copying> {
-  const source = sourceStoreOf(env, spec.source.name);
+  const source = sourceStoreOf(env, spec.source.name, "copying");
   if (!source.ok) return source;
   const bucket = bucketOf(env, spec.bucket);
   if (bucket === null) return fail(failure("unknown-bucket", `There is no R2 binding named "${spec.bucket}".`));

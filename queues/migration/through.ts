@@ -35,21 +35,28 @@ export async function copyThrough(message: ThroughMessage, env: Env): Promise<Se
   if (!config.ok) return giveUp(message, config.failure);
   // The dataset may be another one of the name by now, or no longer read through.
   if (config.value.id !== message.datasetId || config.value.read !== "through") return ACK;
-  if (await dataset.isBuried(storeKey(message.key))) return ACK;
   const run = openThrough(config.value, env);
   if (!run.ok) return giveUp(message, run.failure);
+  if (await dataset.isBuried(storeKey(message.key))) return removeCopy(message, run.value);
 
   const copied = await copyAbsent(message, run.value);
   if (!copied.ok) return giveUp(message, copied.failure);
   const row = copied.value;
   if (row === null) return ACK;
   // Deleted while it was copied: the row of a copy younger than the deletion would undo it.
-  if (await dataset.isBuried(row.key)) {
-    const removed = await run.value.store.delete(storeKeyOf(run.value, row.key));
-    return removed.ok ? ACK : giveUp(message, removed.failure);
-  }
+  if (await dataset.isBuried(row.key)) return removeCopy(message, run.value);
   const written = await dataset.applyRows(message.datasetId, [{ ...row, ...placeOf(row.key) }]);
   return written.ok ? ACK : giveUp(message, written.failure);
+}
+
+/** Takes a copy of a deleted key away, if it is ours: by now it may be somebody's new object. */
+async function removeCopy(message: ThroughMessage, run: Copying): Promise<Settlement> {
+  const key = storeKeyOf(run, message.key);
+  const there = await run.store.head(key);
+  if (!there.ok) return there.failure.code === "object-not-found" ? ACK : giveUp(message, there.failure);
+  if (!isOurs(run, { ...message, was: null }, there.value)) return ACK;
+  const removed = await run.store.delete(key);
+  return removed.ok ? ACK : giveUp(message, removed.failure);
 }
 
 function openThrough(config: DatasetConfig, env: Env): Result<Copying> {

@@ -12,7 +12,8 @@ const copied = (etag: string, modifiedAt?: string) => ({
 
 describe("what a client sees of an object", () => {
   it("is R2's ETag and time, where nothing says otherwise", () => {
-    expect(knowObject(INFO)).toEqual({ ...INFO, custom: undefined, logicalEtag: "r2etag", isCopy: false });
+    const own = { logicalEtag: "r2etag", isCopy: false, sourceKey: null };
+    expect(knowObject(INFO)).toEqual({ ...INFO, custom: undefined, ...own });
   });
 
   it("is the source's ETag and time of a copy, while its bytes are pinned by R2's", () => {

@@ -3,6 +3,7 @@ import { env } from "cloudflare:workers";
 import { afterEach, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
 import { configOf } from "../../workers/adapters/config.ts";
 import { newId } from "../../workers/adapters/ids.ts";
+import { must } from "./harness/run.ts";
 import { datasetOf } from "../../workers/adapters/objects.ts";
 import { tokensOf } from "../../workers/adapters/tokens.ts";
 import { sha256Hex } from "../../workers/adapters/web-hmac.ts";
@@ -155,7 +156,8 @@ describe("DELETE /v1/datasets/:dataset/capabilities/:id", () => {
   });
 
   it("revokes a job's capability too, and that survives the revocation of all", async () => {
-    const ofJob = { ...(await claimsOf(await mint())), job: newId("job", Date.now()) };
+    const minted = await claimsOf(await mint());
+    const ofJob = { ...minted, jti: `job-${crypto.randomUUID()}`, job: newId("job", Date.now()) };
     await revoke(ofJob.jti);
     expect(await dead(ofJob)).toBe(true);
     await revokeAll();
@@ -177,15 +179,21 @@ describe("DELETE /v1/datasets/:dataset/capabilities/:id", () => {
     expect(await dead(claims)).toBe(false);
   });
 
-  it(`keeps ${REVOCATIONS_MAX} at a time, each until it would have expired, and then names the way out`, async () => {
+  it(`keeps ${REVOCATIONS_MAX} at a time, each for a week, and then names the way out, which is one`, async () => {
     const began = Date.now();
     freeze(began);
-    const ids = Array.from({ length: REVOCATIONS_MAX }, (_, n) => `cap-${n}`);
-    await Promise.all(ids.map(async (id) => datasetOf(env, name).revokeCapability(id)));
+    const revokeMany = (kind: string, count: number) =>
+      Promise.all(Array.from({ length: count }, (_, n) => datasetOf(env, name).revokeCapability(`${kind}-${n}`)));
+    await revokeMany("cap", REVOCATIONS_MAX - 1);
+    await revokeMany("job", 1);
     expect(code(await revoke("one-more"))).toEqual([409, "too-many-revocations", undefined]);
     expect((await revoke("cap-0")).status).toBe(200);
+    // The revocation of all stands for those that it revoked, and leaves the jobs'.
     expect((await revokeAll()).status).toBe(200);
+    expect(must(await datasetOf(env, name).readerView()).revoked.ids).toEqual(["job-0"]);
 
+    await revokeMany("cap", REVOCATIONS_MAX - 1);
+    expect(code(await revoke("one-more"))).toEqual([409, "too-many-revocations", undefined]);
     // A capability of seven days that was minted at that moment, and sixty seconds of skew.
     freeze(began + 604_860_000);
     expect(code(await revoke("one-more"))).toEqual([409, "too-many-revocations", undefined]);

@@ -1,5 +1,11 @@
 import { within } from "./within.ts";
 
+export interface Flight<T> {
+  readonly arrival: Promise<T>;
+  /** Milliseconds since 1970: what it brings is at least as old. */
+  readonly beganAt: number;
+}
+
 /** Landed flights that are remembered by name. */
 const LANDED_MAX = 1000;
 
@@ -11,7 +17,7 @@ const LANDED_MAX = 1000;
  * all the same, a follower's patience runs out and it reads for itself.
  */
 export class Flights<T> {
-  readonly #flights = new Map<string, Promise<T>>();
+  readonly #flights = new Map<string, Flight<T>>();
   readonly #landed = new Map<string, number>();
   #landings = 0;
   readonly #patienceMs: number;
@@ -21,12 +27,19 @@ export class Flights<T> {
   }
 
   /** Begins a flight under this name. It is there for others until `done` has settled, which may be later. */
-  begin(name: string, flight: Promise<T>, done: Promise<unknown>, waitUntil: (work: Promise<unknown>) => void): void {
+  begin(
+    name: string,
+    arrival: Promise<T>,
+    done: Promise<unknown>,
+    beganAt: number,
+    waitUntil: (work: Promise<unknown>) => void,
+  ): void {
+    const flight = { arrival, beganAt };
     this.#flights.set(name, flight);
     waitUntil(done.catch(() => undefined).finally(() => this.#land(name, flight)));
   }
 
-  #land(name: string, flight: Promise<T>): void {
+  #land(name: string, flight: Flight<T>): void {
     if (this.#flights.get(name) === flight) this.#flights.delete(name);
     this.#landed.delete(name);
     this.#landed.set(name, ++this.#landings);
@@ -35,13 +48,13 @@ export class Flights<T> {
   }
 
   /** The flight of this name. Between this and `begin` there must be no await: of two that find none, one begins. */
-  find(name: string): Promise<T> | undefined {
+  find(name: string): Flight<T> | undefined {
     return this.#flights.get(name);
   }
 
   /** What a flight brings; null if it failed, or does not come in time. */
-  follow(flight: Promise<T>): Promise<T | null> {
-    return within(this.#patienceMs, flight).catch(() => null);
+  follow({ arrival }: Flight<T>): Promise<T | null> {
+    return within(this.#patienceMs, arrival).catch(() => null);
   }
 
   /** How many flights have landed: a moment to ask `hasLanded` about. */

@@ -21,7 +21,9 @@ export class Memo<T> {
     return this.#entries.get(key)?.value ?? null;
   }
 
+  /** What was learnt earlier does not replace what was learnt later. */
   set(key: string, value: T, now: number): void {
+    if ((this.#entries.get(key)?.at ?? now) > now) return;
     this.#entries.delete(key);
     this.#entries.set(key, { value, at: now });
     const oldest = this.#entries.size > this.#max ? this.#entries.keys().next().value : undefined;

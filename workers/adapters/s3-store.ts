@@ -10,9 +10,18 @@ import type { ObjectInfo, ObjectReader, PartSizeReader } from "../ports/object-s
 import { type Asked, classify, parseBody, parseInfo, parseLength } from "./s3-answers.ts";
 import { parseListing } from "./s3-xml.ts";
 
-/** Seconds within which a source must answer a listing or a HEAD, and finish the body of a GET. */
-const ANSWER_SECONDS = 60;
-const BODY_SECONDS = 500;
+/** How long a source is waited for, in seconds. */
+export interface Patience {
+  /** Until it answers. */
+  answerSeconds: number;
+  /** Until a body has come whole; null: as long as who reads it wants it. */
+  bodySeconds: number | null;
+}
+
+/** A consumer lives 15 minutes, and has other objects to copy. */
+const COPYING: Patience = { answerSeconds: 60, bodySeconds: 500 };
+/** A reader waits, and may be as slow as it likes. */
+export const READING: Patience = { answerSeconds: 10, bodySeconds: null };
 
 /**
  * An S3-compatible bucket as an object reader, signed with SigV4 by aws4fetch.
@@ -21,7 +30,11 @@ const BODY_SECONDS = 500;
  * come as they are stored (`encodeResponseBody: "manual"`), else the runtime would decode gzip and the bytes would be
  * others than the ETag speaks of.
  */
-export function createS3Store(source: SourceConfig, credentials: Credentials): ObjectReader & PartSizeReader {
+export function createS3Store(
+  source: SourceConfig,
+  credentials: Credentials,
+  { answerSeconds, bodySeconds }: Patience = COPYING,
+): ObjectReader & PartSizeReader {
   const client = new AwsClient({ ...credentials, service: "s3", region: source.region, retries: 0 });
   const base = bucketUrl(source);
 
@@ -29,20 +42,23 @@ export function createS3Store(source: SourceConfig, credentials: Credentials): O
     asked: Asked,
     path: string,
     headers: Record<string, string>,
-    seconds: number,
+    seconds: number | null,
   ): Promise<Result<Response>> {
     // The path's one segment: `new URL()` would take it for a step, and the bucket, or all buckets, be asked instead.
     const step = /^\/(\.\.?)(\?|$)/.exec(path)?.[1];
     if (step !== undefined) {
       return fail(failure("unaddressable-key", `No URL leads to the key "${step}"; rename the object.`));
     }
+    // Where a body has no limit, the time until its headers is limited alone.
+    const headersLimit = new AbortController();
+    const timer = setTimeout(() => headersLimit.abort(new Error("it took too long")), answerSeconds * 1000);
     try {
       const method = asked === "headers" ? "HEAD" : "GET";
       const signed = await client.sign(`${base}${path}`, { method, headers });
       const response = await fetch(signed, {
         redirect: "manual",
         encodeResponseBody: "manual",
-        signal: AbortSignal.timeout(seconds * 1000),
+        signal: seconds === null ? headersLimit.signal : AbortSignal.timeout(seconds * 1000),
       });
       if (response.status === 200 || response.status === 206) return ok(response);
       const body = await readStart(response);
@@ -50,11 +66,13 @@ export function createS3Store(source: SourceConfig, credentials: Credentials): O
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error);
       return fail(failure("source-unreachable", `No answer from ${new URL(base).host}: ${reason}`));
+    } finally {
+      clearTimeout(timer);
     }
   }
 
   async function head(key: string): Promise<Result<ObjectInfo>> {
-    const answer = await request("headers", `/${encodeWireKey(key)}`, IDENTITY, ANSWER_SECONDS);
+    const answer = await request("headers", `/${encodeWireKey(key)}`, IDENTITY, answerSeconds);
     return answer.ok ? parseInfo(key, answer.value) : answer;
   }
 
@@ -70,7 +88,7 @@ export function createS3Store(source: SourceConfig, credentials: Credentials): O
         ...(after === null ? [] : [["start-after", after]]),
       ];
       const search = query.map(([name, value]) => `${name}=${encodeURIComponent(value ?? "")}`).join("&");
-      const answer = await request("listing", `?${search}`, IDENTITY, ANSWER_SECONDS);
+      const answer = await request("listing", `?${search}`, IDENTITY, answerSeconds);
       if (!answer.ok) {
         // What is not found where a bucket is listed is the bucket.
         const { code, detail } = answer.failure;
@@ -92,7 +110,7 @@ export function createS3Store(source: SourceConfig, credentials: Credentials): O
       const headers: Record<string, string> = { ...IDENTITY };
       if (options.range !== undefined) headers["range"] = formatRange(options.range);
       if (options.ifMatch !== undefined) headers["if-match"] = `"${options.ifMatch}"`;
-      const answer = await request("object", `/${encodeWireKey(key)}`, headers, BODY_SECONDS);
+      const answer = await request("object", `/${encodeWireKey(key)}`, headers, bodySeconds);
       if (!answer.ok) return answer;
       const body = parseBody(key, answer.value, options.range);
       if (!body.ok) await answer.value.body?.cancel();
@@ -100,7 +118,7 @@ export function createS3Store(source: SourceConfig, credentials: Credentials): O
     },
 
     async firstPart(key) {
-      const answer = await request("headers", `/${encodeWireKey(key)}?partNumber=1`, IDENTITY, ANSWER_SECONDS);
+      const answer = await request("headers", `/${encodeWireKey(key)}?partNumber=1`, IDENTITY, answerSeconds);
       if (!answer.ok) {
         // Ceph and s3rver ignore the parameter, Swift answers 405, Miniflare 501, some 400: they do not tell.
         return answer.failure.code === "source-bad-answer" ? ok(null) : answer;

@@ -67,6 +67,8 @@ export interface Revocations {
 export interface ReaderView {
   config: DatasetConfig;
   revoked: Revocations;
+  /** The dataset's own clock when it answered, seconds since 1970: revoking and minting go by the same one. */
+  nowSeconds: number;
   /** Whether any key was deleted on purpose: only then is `isBuried` worth a question. */
   hasTombstones: boolean;
 }

@@ -12,6 +12,8 @@ const knownObject = z.strictObject({
   lastModified: z.number(),
   /** Whether the two are the source's. */
   isCopy: z.boolean(),
+  /** The source's key, percent-encoded, where R2's differs from it; relative to the dataset's prefix. */
+  sourceKey: z.string().nullable(),
   /** The stored headers that are replayed. */
   http: z.strictObject({
     contentType: z.string().optional(),
@@ -47,8 +49,9 @@ export function knowObject(info: {
     size,
     etag,
     logicalEtag: isCopy ? origin : etag,
-    lastModified: isDated ? Number(modified) : lastModified,
+    lastModified: Math.min(Math.max(0, isDated ? Number(modified) : lastModified), LAST_DATE),
     isCopy,
+    sourceKey: isCopy ? (custom[ORIGIN.key] ?? null) : null,
     http: {
       ...(contentType === undefined ? {} : { contentType }),
       ...(contentEncoding === undefined ? {} : { contentEncoding }),

@@ -65,7 +65,7 @@ async function recallSpan(
 async function stream(reader: Reader, key: string, object: KnownObject, span: ByteSpan): Promise<Result<Bytes>> {
   const { offset, length } = span;
   const range = length === object.size ? undefined : rangeOf(offset, length);
-  const got = await reader.getPinned(key, object.etag, range);
+  const got = await reader.getPinned(key, object, range);
   return got.ok ? ok({ body: got.value.body, cache: "bypass" }) : got;
 }
 
@@ -124,12 +124,13 @@ async function recallBlocks(
 ): Promise<Result<{ found: Map<Block, Uint8Array>; cache: "hit" | "collapsed" }>> {
   const { memory, blocks: flights } = reader.isolate;
   const found = new Map<Block, Uint8Array>();
-  const lost = new Set<Promise<unknown>>();
   let failed: Result<never> | null = null;
   let collapsed = false;
+  /** Each request waits for others' reads once, and then reads for itself. */
+  let isPatient = true;
   const flyingTo = (name: string) => {
     const flight = flights.find(name);
-    return flight === undefined || lost.has(flight) ? undefined : flight;
+    return isPatient ? flight : undefined;
   };
   const recall = async (block: Block, name: string): Promise<void> => {
     const flight = flyingTo(name);
@@ -140,7 +141,7 @@ async function recallBlocks(
       return;
     }
     const flown = await flights.follow(flight);
-    if (flown === null) lost.add(flight);
+    if (flown === null) isPatient = false;
     else if (flown.ok) {
       collapsed = true;
       found.set(block, flown.value);
@@ -186,7 +187,7 @@ function lead(
   const length = lengthOf(run);
   const whole = (async (): Promise<Result<Uint8Array>> => {
     const range = length === object.size ? undefined : rangeOf(offset, length);
-    const got = await reader.getPinned(key, object.etag, range);
+    const got = await reader.getPinned(key, object, range);
     return got.ok ? readAll(reader, got.value.body, length, reader.expectedMd5(got.value)) : got;
   })();
   const done = whole
@@ -197,7 +198,7 @@ function lead(
     whole.then((bytes) => (bytes.ok ? ok(cut(bytes.value, offset, block)) : bytes)),
   ]);
   for (const [block, flight] of flights) {
-    reader.isolate.blocks.begin(names.get(block) ?? "", flight, done, reader.waitUntil);
+    reader.isolate.blocks.begin(names.get(block) ?? "", flight, done, reader.now, reader.waitUntil);
   }
   return new Map(flights);
 }

@@ -1,3 +1,5 @@
+import { NOTHING_WAITED_FOR } from "../../core/read/server-timing.ts";
+
 export type Header = [string, string];
 
 /** The answer to a preflight: no request needs more, and it is kept for a day. */
@@ -8,6 +10,7 @@ export const PREFLIGHT: readonly Header[] = [
     "authorization, range, if-match, if-none-match, if-modified-since, if-unmodified-since, if-range, cache-control, pragma",
   ],
   ["access-control-max-age", "86400"],
+  ["server-timing", NOTHING_WAITED_FOR],
 ];
 
 const EXPOSED: Header = [

@@ -27,7 +27,7 @@ export type FindVersion = (
 export type DataPlane = (request: Request, env: Env, ctx: ExecutionContext) => Promise<Response> | null;
 
 /** Every spelling of the two doors, so that a misspelt one is a 400 here and no 404, which a Zarr reader believes. */
-const DATA_URL = /^[a-z]+:\/\/[^/?#]*\/+(?:[dt]|%[46]4|%[57]4)\//i;
+const DATA_URL = /^[a-z]+:\/\/[^/?#]*\/+(?:[dt]|%[46]4|%[57]4)(?:\/|%2f|[?#]|$)/i;
 
 /** GET, HEAD and OPTIONS on `/d/:dataset[@version]/*key` and `/t/:capability/:dataset[@version]/*key`. */
 export function createDataPlane(findVersion: FindVersion): DataPlane {

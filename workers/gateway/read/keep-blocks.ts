@@ -1,9 +1,12 @@
 import { md5Of } from "../../adapters/digest.ts";
+import { within } from "../../adapters/within.ts";
 import { type Failure, failure } from "../../core/failure.ts";
 import { type Block, blocksWithin, cut, servesOthers } from "../../core/read/blocks.ts";
 import { formatKnownObject, type KnownObject } from "../../core/read/known-object.ts";
 import { fail, ok, type Result } from "../../core/result.ts";
 import type { Reader } from "./reader.ts";
+
+const NOTE_MAX_LENGTH = 8192;
 
 /** Puts blocks into the isolate's memory, at once, and into the data centre's cache; settles when they are there. */
 export async function keepBlocks(
@@ -13,7 +16,9 @@ export async function keepBlocks(
   blocks: readonly Block[],
   from: { offset: number; bytes: Uint8Array },
 ): Promise<void> {
-  const note = formatKnownObject(object);
+  const known = formatKnownObject(object);
+  // Metadata of 8 KB, in percent-encoding, is more than a header should carry: then the block goes without.
+  const note = known.length <= NOTE_MAX_LENGTH ? known : "";
   const { memory, edge } = reader.isolate;
   await Promise.all(
     blocks.map(async (block) => {
@@ -38,7 +43,7 @@ export function offerBlocks(
   const kept = keepBlocks(reader, key, object, blocks, from);
   for (const block of blocks) {
     const bytes = Promise.resolve(ok(cut(from.bytes, from.offset, block)));
-    reader.isolate.blocks.begin(reader.blockName(key, object, block), bytes, kept, reader.waitUntil);
+    reader.isolate.blocks.begin(reader.blockName(key, object, block), bytes, kept, reader.now, reader.waitUntil);
   }
   return kept;
 }
@@ -54,12 +59,18 @@ export async function readAll(
   md5: string | null,
 ): Promise<Result<Uint8Array>> {
   try {
-    const bytes = new Uint8Array(await reader.ask(new Response(body).arrayBuffer()));
+    const buffer = await reader.ask(within(HELD_READ_MS, new Response(body).arrayBuffer()));
+    if (buffer === null) return fail(broken("it took too long"));
+    const bytes = new Uint8Array(buffer);
     if (bytes.length !== length) return fail(broken(`${bytes.length} of ${length} bytes came`));
-    return md5 === null || (await md5Of(bytes)) === md5 ? ok(bytes) : fail(broken("the bytes have another MD5"));
+    if (md5 === null || (await md5Of(bytes)) === md5) return ok(bytes);
+    return fail(failure("checksum-mismatch", "The source's bytes do not have the MD5 that its ETag says."));
   } catch (error) {
     return fail(broken(String(error)));
   }
 }
+
+/** Milliseconds within which what is held, some MiB at most, must have come: others may be waiting for it. */
+const HELD_READ_MS = 25_000;
 
 const broken = (reason: string): Failure => failure("store-unavailable", `The read broke off: ${reason}`);

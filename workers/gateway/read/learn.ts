@@ -38,19 +38,20 @@ export async function learn(
   const aim = request.method === "HEAD" || isBeyond ? "head" : aimOf(asked);
   const name = `${reader.nameOf(key)}?${pin?.etag ?? "live"}&${JSON.stringify(aim)}`;
   const { learning } = reader.isolate;
-  let lost: Promise<unknown> | null = null;
-  for (let flight = learning.find(name); flight !== undefined && flight !== lost; flight = learning.find(name)) {
-    const followed = await learning.follow(flight);
+  const pending = learning.find(name);
+  if (pending !== undefined && reader.isFreshSince(pending.beganAt, pin)) {
+    const followed = await learning.follow(pending);
     if (followed !== null) return followed.ok ? ok({ ...followed.value, outcome: "collapsed" }) : followed;
-    lost = flight;
+    // It did not come in time: this request reads for itself, and waits for nobody again.
   }
+  const beganAt = reader.now;
 
   let own: Learned["stream"] = null;
   const flight = (async (): Promise<Result<Learned>> => {
-    if (aim === "head") return headOf(reader, key, pin);
+    if (aim === "head") return headOf(reader, key, pin, beganAt);
     const got = await look(reader, key, aim ?? undefined, pin);
-    if (!got.ok) return got.failure.code === "range-not-satisfiable" ? headOf(reader, key, pin) : got;
-    const object = know(reader, key, got.value, pin);
+    if (!got.ok) return got.failure.code === "range-not-satisfiable" ? headOf(reader, key, pin, beganAt) : got;
+    const object = know(reader, key, got.value, pin, beganAt);
     if (got.value.body === null) return ok(learnt(object, null));
     const { offset, length, body } = got.value;
     const release = length <= HELD_MAX_BYTES ? reader.isolate.budget.reserve(length, reader.now) : null;
@@ -67,15 +68,15 @@ export async function learn(
     reader.waitUntil(offerBlocks(reader, key, object, brought).finally(release));
     return ok(learnt(object, brought));
   })();
-  learning.begin(name, flight, flight, reader.waitUntil);
+  learning.begin(name, flight, flight, beganAt, reader.waitUntil);
   const learned = await flight;
   return learned.ok ? ok({ ...learned.value, stream: own }) : learned;
 }
 
 /** What the isolate now knows of the key. */
-function know(reader: Reader, key: string, info: ObjectInfo, pin: SealedObject | null): KnownObject {
+function know(reader: Reader, key: string, info: ObjectInfo, pin: SealedObject | null, askedAt: number): KnownObject {
   const object = reader.describe(info);
-  reader.remember(key, pin, object);
+  reader.remember(key, pin, object, askedAt);
   return object;
 }
 
@@ -86,20 +87,24 @@ async function look(
   range: ByteRange | undefined,
   pin: SealedObject | null,
 ): Promise<Result<ObjectBody | (ObjectInfo & { body: null })>> {
-  if (pin !== null) return reader.getPinned(key, pin.etag, range);
+  if (pin !== null) return reader.getPinned(key, pin, range);
   const stale = reader.recallStale(key);
-  return stale === null || reader.store.refresh === undefined
-    ? reader.ask(reader.store.get(key, range === undefined ? {} : { range }))
-    : reader.ask(reader.store.refresh(key, stale.etag, range));
+  if (stale !== null) return reader.refresh(key, stale.etag, range);
+  return reader.get(key, range === undefined ? {} : { range });
 }
 
-async function headOf(reader: Reader, key: string, pin: SealedObject | null): Promise<Result<Learned>> {
-  const head = await reader.ask(reader.store.head(key));
+async function headOf(
+  reader: Reader,
+  key: string,
+  pin: SealedObject | null,
+  askedAt: number,
+): Promise<Result<Learned>> {
+  const head = await reader.head(key);
   if (pin !== null && head.ok && head.value.etag !== pin.etag) return fail(failure("object-changed"));
   // A version says that it is there.
   if (!head.ok)
     return pin !== null && head.failure.code === "object-not-found" ? fail(failure("object-changed")) : head;
-  return ok(learnt(know(reader, key, head.value, pin), null));
+  return ok(learnt(know(reader, key, head.value, pin, askedAt), null));
 }
 
 /** A sealed object's ETag names its cached blocks, and with each of them what there is to know of it was noted. */
@@ -117,7 +122,7 @@ async function recallNote(
   const note = await reader.timing.time("cache", reader.isolate.edge.note(reader.blockName(key, pin, block)));
   const object = note === null ? null : parseKnownObject(note);
   if (object?.etag !== pin.etag) return null;
-  reader.remember(key, pin, object);
+  reader.remember(key, pin, object, reader.now);
   return learnt(object, null);
 }
 

@@ -51,24 +51,28 @@ export async function readDataset(read: DatasetRead): Promise<Result<Reading>> {
   if (policy === "source") return source.ok ? fromSource(read, source.value, null) : source;
 
   // What was at the source a moment ago is not looked for in R2 again before it may have been copied.
-  const atSource = source.ok && source.value.reader.recall(source.value.key, null) !== null;
+  const atSource = source.ok && source.value.reader.isRecent(source.value.key, POLICY_MS);
   if (atSource && r2.recall(stored.value, null) === null) return readThrough(read, source.value);
   const reading = await readObject(r2, stored.value, read.request, null);
-  if (reading.ok) return reading;
-  if (reading.failure.code === "object-not-found") {
-    return source.ok ? readThrough(read, source.value) : source;
+  if (reading.ok) {
+    if (!isOfAnotherKey(reading.value.object, read.key)) return reading;
+    // Two keys of the source are one in R2, and it has the other.
+    if (reading.value.status !== 304 && reading.value.body instanceof ReadableStream) await reading.value.body.cancel();
+  } else if (reading.failure.code !== "object-not-found") {
+    if (!R2_TROUBLE.has(reading.failure.code) || !source.ok) return reading;
+    return standIn(read, r2, stored.value, source.value, reading.failure);
   }
-  if (!R2_TROUBLE.has(reading.failure.code) || !source.ok) return reading;
-  return standIn(read, r2, stored.value, source.value, reading.failure);
+  return source.ok ? readThrough(read, source.value) : source;
 }
+
+/** Milliseconds after which a change of the policy holds, and a copy that was made meanwhile is found. */
+const POLICY_MS = 10_000;
 
 /** A key that R2 does not have: the source's object, unless the key was deleted on purpose. */
 async function readThrough(read: DatasetRead, source: Source): Promise<Result<Reading>> {
   const { env, dataset, key } = read;
   const { id, name } = dataset.config;
-  if (dataset.hasTombstones && (await read.timing.time("resolve", datasetOf(env, name).isBuried(storeKey(key))))) {
-    return fail(failure("object-not-found"));
-  }
+  if (await isBuried(read)) return fail(failure("object-not-found"));
   const reading = await fromSource(read, source, null);
   // A HEAD wants no bytes, so it moves none.
   if (reading.ok && reading.value.status !== 304 && read.request.method === "GET") {
@@ -78,10 +82,20 @@ async function readThrough(read: DatasetRead, source: Source): Promise<Result<Re
   return reading;
 }
 
+/** Deleted on purpose, though the source may still have it. */
+async function isBuried({ dataset, env, key, timing }: DatasetRead): Promise<boolean> {
+  if (!dataset.hasTombstones) return false;
+  return timing.time("resolve", datasetOf(env, dataset.config.name).isBuried(storeKey(key)));
+}
+
+/** Whether R2's object is a copy of another key of the source, which is the same only in Unicode NFC. */
+const isOfAnotherKey = ({ isCopy, sourceKey }: KnownObject, key: string): boolean =>
+  isCopy && (sourceKey === null ? storeKey(key) !== key : sourceKey !== encodeURIComponent(key));
+
 /**
- * R2 fails: the source may answer, if it still has what was promised. That is what this isolate has told its readers, or
- * what the manifest says was copied; where neither says anything, or the source has another object by now, R2's failure
- * stands.
+ * R2 fails: the source may answer, if it still has what was promised. That is what this isolate has told its readers
+ * within the time for which it may, or what the manifest says was copied; where neither says anything, or the source has
+ * another object by now, R2's failure stands.
  */
 async function standIn(
   read: DatasetRead,
@@ -90,9 +104,9 @@ async function standIn(
   source: Source,
   trouble: Failure,
 ): Promise<Result<Reading>> {
-  const known = r2.recallStale(storedKey);
+  const known = r2.recall(storedKey, null);
   const promised = known === null ? await copiedRow(read) : sourceOf(known);
-  if (promised === null) return fail(trouble);
+  if (promised === null || (await isBuried(read))) return fail(trouble);
   const reading = await fromSource(read, source, promised);
   return reading.ok || !NOT_THERE.has(reading.failure.code) ? reading : fail(trouble);
 }
@@ -131,7 +145,7 @@ interface Source {
 function openSource(read: DatasetRead): Result<Source> {
   const { name, source } = read.dataset.config;
   if (source === undefined) return fail(failure("misconfigured", `The dataset "${name}" has no source to read from.`));
-  const store = sourceStoreOf(read.env, source.name);
+  const store = sourceStoreOf(read.env, source.name, "reading");
   if (!store.ok) return fail(failure("misconfigured", store.failure.detail));
   const reader = readerOf(read, confirmingAbsence(store.value), `source:${source.name}`, "source");
   return { ok: true, value: { reader, key: source.prefix + read.key } };

@@ -3,6 +3,7 @@ import { edgeCache, type EdgeCache } from "../../adapters/edge-cache.ts";
 import { Flights } from "../../adapters/flights.ts";
 import { Memo } from "../../adapters/memo.ts";
 import { MemoryBudget } from "../../adapters/memory-budget.ts";
+import { within } from "../../adapters/within.ts";
 import { failure, type FailureCode } from "../../core/failure.ts";
 import type { ByteRange, ByteSpan } from "../../core/http/range.ts";
 import { FOLLOWER_PATIENCE_MS, IN_FLIGHT_MAX_BYTES, MEMORY_BLOCK_MAX_BYTES } from "../../core/limits.ts";
@@ -97,13 +98,25 @@ export class Reader {
     return known.get(this.#memoKey(key, pin), this.now, maxAge);
   }
 
+  /** Whether the key was looked at so recently, and something was there. */
+  isRecent(key: string, maxAgeMs: number): boolean {
+    const age = Math.min(maxAgeMs, this.#options.liveTtlMs);
+    return this.isolate.known.get(this.#memoKey(key, null), this.now, age) !== null;
+  }
+
   /** What was at the key when it was last looked at, however long ago. */
   recallStale(key: string): KnownObject | null {
     return this.isolate.known.peek(this.#memoKey(key, null));
   }
 
-  remember(key: string, pin: SealedObject | null, object: KnownObject): void {
-    this.isolate.known.set(this.#memoKey(key, pin), object, this.now);
+  /** `askedAt`: what is told is as old as the question, for it may have changed while the answer was on its way. */
+  remember(key: string, pin: SealedObject | null, object: KnownObject, askedAt: number): void {
+    this.isolate.known.set(this.#memoKey(key, pin), object, askedAt);
+  }
+
+  /** Whether an answer to a question asked then may be given now. */
+  isFreshSince(askedAt: number, pin: SealedObject | null): boolean {
+    return pin !== null || this.now - askedAt <= this.#options.liveTtlMs;
   }
 
   forget(key: string): void {
@@ -136,10 +149,44 @@ export class Reader {
   }
 
   /** The bytes at this ETag, or `object-changed`: what was promised is no longer what is there. */
-  async getPinned(key: string, etag: string, range: ByteRange | undefined): Promise<Result<ObjectBody>> {
-    const options = { ifMatch: etag, ...(range === undefined ? {} : { range }) };
-    const got = await this.ask(this.store.get(key, options));
-    return got.ok || !CHANGED.has(got.failure.code) ? got : fail(failure("object-changed"));
+  async getPinned(
+    key: string,
+    { etag, size }: SealedObject,
+    range: ByteRange | undefined,
+  ): Promise<Result<ObjectBody>> {
+    const got = await this.get(key, { ifMatch: etag, ...(range === undefined ? {} : { range }) });
+    if (!got.ok) return CHANGED.has(got.failure.code) ? fail(failure("object-changed")) : got;
+    if (got.value.etag === etag && got.value.size === size) return got;
+    // A source that ignores If-Match.
+    await got.value.body.cancel();
+    return fail(failure("object-changed"));
+  }
+
+  get(key: string, options: { range?: ByteRange; ifMatch?: string }): Promise<Result<ObjectBody>> {
+    return this.#answered(this.store.get(key, options));
+  }
+
+  head(key: string): Promise<Result<ObjectInfo>> {
+    return this.#answered(this.store.head(key));
+  }
+
+  /** As `get`, without a body where the object is still at this ETag; of a store that cannot tell, with one. */
+  refresh(
+    key: string,
+    etag: string,
+    range: ByteRange | undefined,
+  ): Promise<Result<ObjectBody | (ObjectInfo & { body: null })>> {
+    const { refresh } = this.store;
+    if (refresh === undefined) return this.get(key, range === undefined ? {} : { range });
+    return this.#answered(refresh(key, etag, range));
+  }
+
+  /** A store that says nothing is as good as one that fails. What it says later is not listened to. */
+  async #answered<T extends ObjectInfo>(work: Promise<Result<T>>): Promise<Result<T>> {
+    const answer = await this.ask(within(ANSWER_MS, work));
+    if (answer !== null) return answer;
+    this.waitUntil(work.then(cancelBody));
+    return fail(failure("store-unavailable", "There was no answer in time."));
   }
 
   /** The MD5 (hex) that the bytes of an answer must have, where it is the whole of a source's object that vouches for one. */
@@ -156,6 +203,13 @@ export class Reader {
   #memoKey(key: string, pin: SealedObject | null): string {
     return pin === null ? this.nameOf(key) : `${this.nameOf(key)}?${pin.etag}`;
   }
+}
+
+/** Milliseconds within which a store must begin to answer; a source has its own limit, which is shorter. */
+const ANSWER_MS = 15_000;
+
+async function cancelBody(late: Result<ObjectInfo>): Promise<void> {
+  if (late.ok && "body" in late.value && late.value.body instanceof ReadableStream) await late.value.body.cancel();
 }
 
 const CHANGED: ReadonlySet<FailureCode> = new Set([

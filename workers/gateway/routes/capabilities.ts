@@ -33,12 +33,11 @@ export async function mint(c: Ctx): Promise<Response> {
   if (!body.ok) return refuse(c, body.failure);
   const { prefixes, keys, operations, version, expiresSeconds } = body.value;
   if (version !== "live") return refuse(c, unknownVersion(name, version, "version"));
-  // The time first: who revokes all of them after this question was answered revokes this one too. And the dataset
-  // itself is asked, for what this isolate remembers may be older than a revocation, and would sign what is dead.
-  const nowSeconds = Math.floor(Date.now() / 1000);
+  // The dataset itself is asked, for what this isolate remembers may be older than a revocation, and would sign what is
+  // dead; and by its clock, which revokes too: who revokes all of them after it has answered revokes this one.
   const view = await asked(c, () => datasetOf(c.env, name).readerView());
   if (!view.ok) return refuse(c, view.failure);
-  const { config, revoked } = view.value;
+  const { config, revoked, nowSeconds } = view.value;
   // A second ahead of the clock where all were revoked in this one; verification allows for more than that.
   const notBefore = Math.max(nowSeconds, revoked.upTo + 1);
   const read = await signedRoot(c, config, { prefixes, keys }, null, expiresSeconds, { operations, notBefore });
@@ -102,7 +101,7 @@ export async function signedRoot(
   more: { operations?: Operation[]; notBefore?: number } = {},
 ): Promise<SignedRoot | { failure: Failure }> {
   const nowSeconds = Math.floor(Date.now() / 1000);
-  const id = crypto.randomUUID();
+  const id = `${job === null ? "cap" : "job"}-${crypto.randomUUID()}`;
   const claims = capabilityClaims.safeParse({
     ds: dataset.id,
     name: dataset.name,
