@@ -39,20 +39,21 @@ export function counting<Env extends Bindings>(worker: Handlers<Env>): Handlers<
     wrapped.set(env, counted);
     return counted;
   };
+  const tool = async (request: Request, env: Env): Promise<Response> => {
+    const { pathname } = new URL(request.url);
+    if (pathname === "/__operations") {
+      const answer = Response.json(operations);
+      operations = { classA: 0, classB: 0 };
+      return answer;
+    }
+    const key = pathname.slice("/__objects/".length);
+    await (request.method === "PUT" ? env.DATASETS.put(key, request.body) : env.DATASETS.delete(key));
+    return new Response(null, { status: 204 });
+  };
   return {
     ...worker,
-    async fetch(request, env, context) {
-      const pathname = request.url.includes("/__") ? new URL(request.url).pathname : "";
-      if (pathname === "/__operations") {
-        const answer = Response.json(operations);
-        operations = { classA: 0, classB: 0 };
-        return answer;
-      }
-      if (pathname.startsWith("/__objects/")) {
-        const key = pathname.slice("/__objects/".length);
-        await (request.method === "PUT" ? env.DATASETS.put(key, request.body) : env.DATASETS.delete(key));
-        return new Response(null, { status: 204 });
-      }
+    fetch(request, env, context) {
+      if (request.url.includes("/__")) return tool(request, env);
       return worker.fetch(request, wrapped.get(env) ?? wrap(env), context);
     },
   };
