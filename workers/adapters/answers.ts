@@ -22,7 +22,7 @@ interface Question<T> {
 }
 
 /**
- * What Durable Objects have told this isolate, by name. Each is asked at most once in `askMs`, however many requests want
+ * What Durable Objects have told this isolate, by name. Each is asked once in `askMs`, or twice, however many requests want
  * to know; an answer is as old as its question. While one cannot be asked (it is reset by every deployment), its last
  * answer holds for `holdMs`. Refusals are passed on, and not remembered.
  */
@@ -36,9 +36,9 @@ export class Answers<T> {
     this.#answers = new Memo(options.max);
   }
 
-  /** The answer, if it need not be asked for. */
+  /** The answer, if it need not be asked for as yet. */
   recall(name: string, now: number): T | null {
-    return this.#answers.get(name, now, this.#options.askMs);
+    return this.#answers.get(name, now, this.#options.askMs / 2);
   }
 
   /** The last answer, however old. */
@@ -56,8 +56,12 @@ export class Answers<T> {
     ask: () => Promise<Result<T>>,
     waitUntil: (work: Promise<unknown>) => void,
   ): Promise<Result<T> | null> {
-    const fresh = this.recall(name, now);
-    if (fresh !== null) return { ok: true, value: fresh };
+    const fresh = this.#answers.get(name, now, this.#options.askMs);
+    if (fresh !== null) {
+      // It is asked again while it still holds: where reads are frequent, none waits for it.
+      if (this.recall(name, now) === null) void this.#ask(name, now, ask, waitUntil);
+      return { ok: true, value: fresh };
+    }
     const held = this.#answers.get(name, now, this.#options.holdMs);
     const patienceMs = held === null ? FIRST_PATIENCE_MS : PATIENCE_MS;
     const answer = await within(patienceMs, this.#ask(name, now, ask, waitUntil));
