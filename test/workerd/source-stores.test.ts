@@ -18,5 +18,7 @@ it("a source that is not configured completely says what is missing", () => {
   expect(sourceStoreOf(envWithSource({}), "other", "reading")).toMatchObject(refused("unknown-source"));
   const secretless = { ...envWithSource({}), SOURCE_TEST_SECRET_ACCESS_KEY: "" };
   expect(sourceStoreOf(secretless, "test", "reading")).toMatchObject(refused("source-not-configured"));
-  expect(sourceStoreOf({ ...envWithSource({}), R2_ENDPOINT: "" }, "test", "reading")).toMatchObject(refused("misconfigured"));
+  expect(sourceStoreOf({ ...envWithSource({}), R2_ENDPOINT: "" }, "test", "reading")).toMatchObject(
+    refused("misconfigured"),
+  );
 });
