@@ -28,16 +28,22 @@ export async function readSpan(
     if (bytes !== null) return ok(bytes);
     reader.forgetKept(key, object, other);
   }
-  const fetched =
-    blocks === null ? null : await fetchBlocks(reader, key, object, blocks, only === undefined ? null : since);
-  if (blocks === null || fetched === null) return stream(reader, key, object, span);
-  if (!fetched.ok) return fetched;
-  const parts = blocks.map((block, index) => {
-    const offset = Math.max(span.offset, block.offset);
-    const end = Math.min(span.offset + span.length, block.offset + block.length);
-    return cut(fetched.value.parts[index], block.offset, { offset, length: end - offset });
-  });
-  return ok({ body: bodyOf(reader, parts), cache: fetched.value.cache });
+  // Blocks are gathered before the first byte is sent, wherever they come from: there must be room for them.
+  const gathered = blocks === null ? null : reader.isolate.budget.reserve(lengthOf(blocks), reader.now);
+  if (blocks === null || gathered === null) return stream(reader, key, object, span);
+  try {
+    const fetched = await fetchBlocks(reader, key, object, blocks, only === undefined ? null : since);
+    if (fetched === null) return await stream(reader, key, object, span);
+    if (!fetched.ok) return fetched;
+    const parts = blocks.map((block, index) => {
+      const offset = Math.max(span.offset, block.offset);
+      const end = Math.min(span.offset + span.length, block.offset + block.length);
+      return cut(fetched.value.parts[index], block.offset, { offset, length: end - offset });
+    });
+    return ok({ body: bodyOf(reader, parts), cache: fetched.value.cache });
+  } finally {
+    gathered();
+  }
 }
 
 /** The span from one cached block that holds it. What is too large to stay in memory flows by, and only what is asked for. */
