@@ -161,10 +161,12 @@ function notMissing(failed: Failure): Failure {
   }
 }
 
+const ORDINARY: ReadonlySet<number> = new Set([404, 412, 416]);
+
 /** What is missing, or unchanged, or out of range is an answer like any other; what was refused or broke is worth a line. */
 function logRefusal(method: string, url: string, response: Response): void {
   const { status, headers } = response;
-  if (status < 500 && status !== 401 && status !== 403) return;
+  if (ORDINARY.has(status)) return;
   const requestId = headers.get("x-request-id");
   console.log(JSON.stringify({ method, path: loggable(url), status, requestId }));
 }
