@@ -91,7 +91,7 @@ describe("through: what R2 does not have", () => {
   });
 
   it("causes one source request, however many ask at once", async () => {
-    const { reading, at } = await given("many", { k: bytesOf(300_000, 4) });
+    const { reading, at } = await given("at-once", { k: bytesOf(300_000, 4) });
     const answers = await Promise.all(Array.from({ length: 24 }, () => reading.read("k")));
     for (const answer of answers) expectBytes(answer, at("k").bytes);
     expect(asked).toHaveBeenCalledTimes(1);
