@@ -174,9 +174,7 @@ describe("a source in trouble", () => {
   it("answers 503 with Retry-After while it is down, and does not touch what R2 has", async () => {
     const { dataset, isolate } = await given("down", {});
     await dataset.put("here", text("in R2"));
-    const reading = await isolate(
-      envWithSource({ endpoint: "http://127.0.0.1:9" }) as unknown as Record<string, unknown>,
-    );
+    const reading = await isolate({ ...envWithSource({ endpoint: "http://127.0.0.1:9" }) });
     expect((await reading.read("here")).status).toBe(200);
     const answer = await reading.read("away");
     expect([answer.status, codeOf(answer)]).toEqual([503, "source-unavailable"]);
@@ -280,7 +278,7 @@ describe("a training run", () => {
     trouble = "r2"; // R2 fails, and the source stands in.
     await epoch(reading);
     trouble = "none"; // The source is gone, for good.
-    const without = envWithSource({ endpoint: "http://127.0.0.1:9" }) as unknown as Record<string, unknown>;
+    const without = { ...envWithSource({ endpoint: "http://127.0.0.1:9" }) };
     await epoch(await isolate({ ...without, DATASETS: bucket }));
   });
 });

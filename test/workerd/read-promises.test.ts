@@ -1,7 +1,10 @@
+import { createExecutionContext } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import { afterEach, describe, expect, inject, it, vi } from "vitest";
 import { datasetOf } from "../../workers/adapters/objects.ts";
+import { IN_FLIGHT_MAX_BYTES } from "../../workers/core/limits.ts";
 import type { ThroughMessage } from "../../workers/core/migration/message.ts";
+import worker from "../../workers/index.ts";
 import { codeOf, createDataset, sameBytes, startIsolate } from "./harness/reading.ts";
 import { bytesOf, envWithSource, fill, text } from "./harness/source.ts";
 import { deliverMiss, missOf } from "./harness/through.ts";
@@ -9,7 +12,7 @@ import { watchBucket } from "./harness/watched-bucket.ts";
 
 const MiB = 1024 * 1024;
 const range = (first: number, last: number) => ({ headers: { range: `bytes=${first}-${last}` } });
-const sourceEnv = () => envWithSource({ endpoint: `${inject("faults")}/plain` }) as unknown as Record<string, unknown>;
+const sourceEnv = () => ({ ...envWithSource({ endpoint: `${inject("faults")}/plain` }) });
 const failing = () => watchBucket({ get: () => Promise.reject(new Error("(10001)")) }).bucket;
 
 /** A dataset that is read through to a source of its own, and what its readers ask to have copied. */
@@ -89,6 +92,57 @@ describe("an R2 that takes longer than anybody waits for another", () => {
     // Two seconds of patience and a read of its own: one after the other they would be six times that.
     expect(Math.max(...took)).toBeLessThan(9000);
   });
+});
+
+describe("an R2 that says nothing", () => {
+  afterEach(() => vi.useRealTimers());
+
+  it("is one that fails: 503 with Retry-After after 15 seconds", async () => {
+    const silent = watchBucket({ get: () => new Promise<never>(() => undefined) });
+    const dataset = await createDataset("silent");
+    await dataset.put("object", bytesOf(100, 10));
+    const isolate = await startIsolate(dataset, { DATASETS: silent.bucket });
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+    const opened = isolate.open("object");
+    await vi.waitUntil(() => silent.operations.length === 1);
+    await vi.advanceTimersByTimeAsync(15_000);
+    const { response } = await opened;
+    expect([response.status, response.headers.get("retry-after")]).toEqual([503, "2"]);
+  });
+});
+
+it.each([
+  "/d",
+  "/d?key=k",
+  "/D/silent/k",
+  "//d/silent/k",
+  "/t//silent/k",
+  "/%64/silent/k",
+  "/d%2Fsilent/k",
+  "/t%2fx/silent/k",
+])("a misspelt door is refused, and never by a 404, which a Zarr reader believes: %s", async (path) => {
+  const ctx = createExecutionContext();
+  const request = new Request<unknown, IncomingRequestCfProperties>(`https://penstock.example${path}`);
+  const { status } = await worker.fetch(request, { ...env }, ctx);
+  expect([path, [400, 401].includes(status)]).toEqual([path, true]);
+});
+
+it("blocks that are cached are gathered only while there is room for them; the rest is streamed", async () => {
+  const dataset = await createDataset("gathered");
+  const { bytes } = await dataset.put("object", bytesOf(12 * MiB, 11));
+  await (await startIsolate(dataset)).read("object", range(0, 7 * MiB - 1));
+  const isolate = await startIsolate(dataset);
+  await isolate.read("object", { method: "HEAD" });
+  const asks = Array.from({ length: 6 }, () => isolate.open("object", range(0, 7 * MiB - 1)));
+  const opened = await Promise.all(asks);
+  const outcomes = opened.map(({ response }) => response.headers.get("cache-status"));
+  expect(outcomes.filter((outcome) => outcome === "penstock; hit").length * 7 * MiB).toBeLessThanOrEqual(
+    IN_FLIGHT_MAX_BYTES,
+  );
+  expect(outcomes).toContain("penstock; fwd=bypass");
+  for (const { response } of opened) {
+    expect(sameBytes(new Uint8Array(await response.arrayBuffer()), bytes.subarray(0, 7 * MiB))).toBe(true);
+  }
 });
 
 describe("when R2 fails, the source does not stand in", () => {
