@@ -19,8 +19,9 @@ export async function tick(now: number, env: Env): Promise<void> {
     if (due === null || due > now) continue;
     await attempt({ dataset: name }, async () => {
       const started = await startMigration(env, config.value, name);
-      const outcome = started.ok ? { migration: started.value.id } : { ...started.failure };
-      console.log(JSON.stringify({ message: "schedule due", dataset: name, ...outcome }));
+      const line = { message: "schedule due", dataset: name };
+      if (started.ok) console.log(JSON.stringify({ ...line, migration: started.value.id }));
+      else console.warn(JSON.stringify({ ...line, ...started.failure }));
       // A dataset whose migration still runs stays due, and is caught up once when that has ended.
       if (started.ok || started.failure.code !== "migration-running") await directory.ticked(name, now);
     });

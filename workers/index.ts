@@ -11,6 +11,7 @@ export { Dataset } from "../durable-objects/dataset/dataset.ts";
 export { Directory } from "../durable-objects/directory/directory.ts";
 export { GpuJob } from "../durable-objects/gpu-job/gpu-job.ts";
 export { Migration } from "../durable-objects/migration/migration.ts";
+export { Source } from "../durable-objects/source/source.ts";
 
 const CONSUMERS: Record<string, (batch: MessageBatch, env: Env) => Promise<void>> = {
   "penstock-migration": consumeMigration,

@@ -80,6 +80,19 @@ export class Access {
     return this.#sql.exec("SELECT 1 FROM tombstone WHERE key = ?", key).toArray().length > 0;
   }
 
+  /** Of these keys those that are gone on purpose, and since when (milliseconds since 1970). */
+  buriedAt(keys: readonly string[]): { key: string; at: number }[] {
+    if (!this.hasTombstones) return [];
+    return pack(keys, { items: keys.length, weight: Number.POSITIVE_INFINITY }, () => 0).flatMap((some) =>
+      this.#sql
+        .exec<{ key: string; at: number }>(
+          `SELECT grave.key, grave.at FROM json_each(?) AS asked CROSS JOIN tombstone AS grave ON grave.key = asked.value`,
+          JSON.stringify(some),
+        )
+        .toArray(),
+    );
+  }
+
   get hasTombstones(): boolean {
     return this.#sql.exec("SELECT 1 FROM tombstone LIMIT 1").toArray().length > 0;
   }

@@ -1,7 +1,12 @@
 import { DurableObject } from "cloudflare:workers";
 import { type Failure, failure } from "../../workers/core/failure.ts";
 import { MANIFEST_MAX_BYTES } from "../../workers/core/limits.ts";
-import type { DatasetConfig, ReaderView } from "../../workers/core/manifest/dataset.ts";
+import {
+  changedDataset,
+  type DatasetChanges,
+  type DatasetConfig,
+  type ReaderView,
+} from "../../workers/core/manifest/dataset.ts";
 import { PROOFS, type Proof, type Row } from "../../workers/core/manifest/row.ts";
 import { pack } from "../../workers/core/migration/pack.ts";
 import { compareUtf8, prefixEnd } from "../../workers/core/migration/utf8-order.ts";
@@ -16,6 +21,9 @@ export interface ManifestPage {
 }
 
 export type StoredRow = Row & { stage: string | null; category: string | null; updatedAt: number; seq: number };
+
+/** What the manifest knows of a key, for whoever plans with it. */
+export type RememberedRow = Remembered & { key: string; size: number; proof: Proof | null };
 
 export interface ManifestSummary {
   objects: number;
@@ -33,6 +41,8 @@ const SCHEMA = [
     migration TEXT,
     migration_since INTEGER
   )`,
+  // Keys that cut the last whole listing into ranges, as JSON.
+  `CREATE TABLE IF NOT EXISTS listing (id INTEGER PRIMARY KEY CHECK (id = 1), cuts TEXT NOT NULL)`,
   `INSERT OR IGNORE INTO head (id, seq) VALUES (1, 0)`,
   `CREATE TABLE IF NOT EXISTS object (
     key TEXT PRIMARY KEY,
@@ -88,6 +98,15 @@ export class Dataset extends DurableObject<Env> {
     const kept = present?.id === config.id ? { ...config, createdAt: present.createdAt } : config;
     this.#sql.exec("INSERT OR REPLACE INTO config (id, config) VALUES (1, ?)", JSON.stringify(kept));
     return ok(kept);
+  }
+
+  /** Changes what may change, in one step: what a PUT at the same time writes is kept where it is not named here. */
+  async patch(changes: DatasetChanges): Promise<Result<DatasetConfig>> {
+    const present = this.#config;
+    if (present === null) return fail(unknown(this.ctx.id.name));
+    const changed = changedDataset(present, changes, new Date().toISOString());
+    if (changed.ok) this.#sql.exec("UPDATE config SET config = ?", JSON.stringify(changed.value));
+    return changed;
   }
 
   async describe(): Promise<Result<{ config: DatasetConfig; summary: ManifestSummary; migration: string | null }>> {
@@ -158,8 +177,18 @@ export class Dataset extends DurableObject<Env> {
     );
   }
 
-  async endMigration(datasetId: string, id: string): Promise<void> {
-    if (this.#config?.id === datasetId) this.#sql.exec("UPDATE head SET migration = NULL WHERE migration = ?", id);
+  /** Gives the dataset free, if it is held by this run. `cuts` are where the next listing may be cut into ranges. */
+  async endMigration(datasetId: string, id: string, cuts: string[] | null): Promise<void> {
+    if (this.#config?.id !== datasetId) return;
+    const held = this.#sql.exec("UPDATE head SET migration = NULL WHERE migration = ? RETURNING id", id).toArray();
+    if (held.length === 0 || cuts === null) return;
+    this.#sql.exec("INSERT OR REPLACE INTO listing (id, cuts) VALUES (1, ?)", JSON.stringify(cuts));
+  }
+
+  /** Keys at which the last whole listing could be cut into ranges of equal length. */
+  async migrationCuts(): Promise<string[]> {
+    const [listing] = this.#sql.exec<{ cuts: string }>("SELECT cuts FROM listing").toArray();
+    return listing === undefined ? [] : (JSON.parse(listing.cuts) as string[]);
   }
 
   /**
@@ -200,18 +229,53 @@ export class Dataset extends DurableObject<Env> {
     );
   }
 
-  /** Rows by key, for the planning of a page and the signing of URLs; keys without a row are absent. */
-  async remember(keys: string[]): Promise<(Remembered & { key: string; size: number })[]> {
+  /** Rows by key, for the signing of URLs; keys without a row are absent. */
+  async remember(keys: string[]): Promise<RememberedRow[]> {
     // A bound value is at most 2 MB: ten thousand long keys are more.
     return pack(keys, { items: keys.length, weight: Number.POSITIVE_INFINITY }, () => 0).flatMap((some) =>
       this.#sql
-        .exec<Record<string, SqlStorageValue> & Remembered & { key: string; size: number }>(
-          `SELECT object.key, object.size, object.etag, object.source_etag AS sourceEtag
+        .exec<Record<string, SqlStorageValue> & RememberedRow>(
+          `SELECT object.key, object.size, object.etag, object.source_etag AS sourceEtag,
+               object.source_modified_at AS sourceModifiedAt, object.writer, object.proof
              FROM json_each(?) AS asked JOIN object ON object.key = asked.value`,
           JSON.stringify(some),
         )
         .toArray(),
     );
+  }
+
+  /** What is known of these keys, for the planning of a page: rows, and when keys were deleted on purpose. */
+  async recall(keys: string[]): Promise<{ rows: RememberedRow[]; buried: { key: string; at: number }[] }> {
+    return { rows: await this.remember(keys), buried: this.#access.buriedAt(keys) };
+  }
+
+  /**
+   * Takes out of the manifest what a migration is about to delete in R2, and marks the keys as deleted. A row at another
+   * ETag than these stays.
+   */
+  async remove(datasetId: string, objects: { key: string; etag: string }[]): Promise<void> {
+    if (this.#config?.id !== datasetId || objects.length === 0) return;
+    this.ctx.storage.transactionSync(() => {
+      for (const some of pack(objects, { items: objects.length, weight: Number.POSITIVE_INFINITY }, () => 0)) {
+        const rows = this.#sql
+          .exec<{ key: string }>(
+            `SELECT object.key FROM json_each(?) AS asked JOIN object ON object.key = asked.value ->> 'key'
+               WHERE object.etag = asked.value ->> 'etag'`,
+            JSON.stringify(some),
+          )
+          .toArray();
+        const json = JSON.stringify(rows);
+        this.#addTotals(json, -1);
+        const gone = this.#sql
+          .exec("DELETE FROM object WHERE key IN (SELECT value ->> 'key' FROM json_each(?)) RETURNING key", json)
+          .toArray();
+        if (gone.length > 0) this.#sql.exec("UPDATE head SET seq = seq + 1");
+        this.#access.bury(
+          some.map(({ key }) => key),
+          Date.now(),
+        );
+      }
+    });
   }
 
   /** One page of the live manifest, ascending by the keys' UTF-8 bytes (SQLite's BINARY collation). */

@@ -115,23 +115,29 @@ export class Directory extends DurableObject<Env> {
     this.#sql.exec("UPDATE entry SET state = ? WHERE kind = ? AND name = ?", state, kind, id);
   }
 
-  /** One page by name, of these datasets only (null: of all). Names of migrations and jobs ascend with time. */
+  /**
+   * One page by name, of these datasets and in this state only (null: of all, in any). Names of migrations and jobs
+   * ascend with time.
+   */
   async list(
     kind: EntryKind,
     after: string | null,
     limit: number,
     datasets: string[] | null = null,
+    state: string | null = null,
   ): Promise<{ entries: Entry[]; next: string | null }> {
     const rows = this.#sql
       .exec<{ name: string; id: string; state: string; summary: string; createdAt: number }>(
         `SELECT name, id, state, summary, created_at AS createdAt FROM entry
            WHERE kind = ?1 AND name > ?2 AND (?4 IS NULL OR
              iif(kind = 'dataset', name, summary ->> '$.dataset') IN (SELECT value FROM json_each(?4)))
+             AND (?5 IS NULL OR state = ?5)
            ORDER BY name LIMIT ?3`,
         kind,
         after ?? "",
         limit + 1,
         datasets === null ? null : JSON.stringify(datasets),
+        state,
       )
       .toArray();
     const shown = rows.slice(0, limit);

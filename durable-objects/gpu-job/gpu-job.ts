@@ -5,9 +5,9 @@ import type { JobSpec } from "../../workers/core/jobs/job.ts";
 import type { Row } from "../../workers/core/manifest/row.ts";
 import type { Reading } from "../../workers/core/metering/read-counts.ts";
 import type { Tally } from "../../workers/core/metering/tally.ts";
-import type { ManifestMessage } from "../../workers/core/migration/message.ts";
+import { type SentManifestMessage, sentRows, type Unsent } from "../../workers/core/migration/message.ts";
 import { NODES_MAX, OUTPUTS_MAX } from "../../workers/core/limits.ts";
-import { pack } from "../../workers/core/migration/pack.ts";
+import { packRows } from "../../workers/core/migration/pack.ts";
 import { fail, ok, type Result } from "../../workers/core/result.ts";
 import { Outbox } from "../outbox.ts";
 import { ReadingTable } from "./readings.ts";
@@ -158,14 +158,11 @@ export class GpuJob extends DurableObject<Env> {
   async finish(outcome: "done" | "failed", rows: Row[]): Promise<Result<JobState>> {
     return this.#apply({ type: "finish", outcome }, (now, spec) => {
       for (const { key, etag } of rows) this.#sql.exec("UPDATE output SET etag = ? WHERE key = ?", etag, key);
-      for (const some of pack(rows, { items: 1000, weight: Number.POSITIVE_INFINITY }, () => 0)) {
+      for (const some of packRows(rows)) {
         const { datasetName: dataset, datasetId } = spec;
         const sender = { kind: "job" as const, id: spec.id };
-        this.#outbox.add<ManifestMessage>(
-          "manifest",
-          { v: 1, type: "rows", dataset, datasetId, sender, rows: some },
-          now,
-        );
+        const message = { v: 1, type: "rows", dataset, datasetId, sender, ...sentRows(some) } as const;
+        this.#outbox.add("manifest", message satisfies Unsent<SentManifestMessage>, now, now);
       }
     });
   }

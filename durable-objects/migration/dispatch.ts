@@ -1,6 +1,11 @@
 import type { Row } from "../../workers/core/manifest/row.ts";
-import type { ManifestMessage, MigrationMessage, Unsent } from "../../workers/core/migration/message.ts";
-import { pack } from "../../workers/core/migration/pack.ts";
+import {
+  type SentManifestMessage,
+  type SentMigrationMessage,
+  sentRows,
+  type Unsent,
+} from "../../workers/core/migration/message.ts";
+import { packRows } from "../../workers/core/migration/pack.ts";
 import type { MigrationSpec } from "../../workers/core/migration/status.ts";
 import type { Outbox } from "../outbox.ts";
 import type { Ledger } from "./ledger.ts";
@@ -19,22 +24,23 @@ export class Dispatch {
   }
 
   /** `dueAt` in milliseconds since 1970; null holds the message back until `outbox.release`. */
-  send<T extends MigrationMessage>(message: Unsent<T>, dueAt: number | null): void {
-    this.outbox.add<T>("migration", message, dueAt);
+  send(message: Unsent<SentMigrationMessage>, dueAt: number | null, now: number): number {
+    return this.outbox.add("migration", message, dueAt, now);
   }
 
   /** Sends rows to the manifest, as many messages as they need. */
   publish(rows: readonly Row[], spec: MigrationSpec, now: number): void {
-    for (const some of pack(rows, { items: 1000, weight: Number.POSITIVE_INFINITY }, () => 0)) {
-      const { dataset, datasetId } = spec;
-      const sender = { kind: "migration" as const, id: spec.id };
-      this.outbox.add<ManifestMessage>("manifest", { v: 1, type: "rows", dataset, datasetId, sender, rows: some }, now);
+    const { dataset, datasetId } = spec;
+    const sender = { kind: "migration" as const, id: spec.id };
+    for (const some of packRows(rows)) {
+      const message = { v: 1, type: "rows", dataset, datasetId, sender, ...sentRows(some) } as const;
+      this.outbox.add("manifest", message satisfies Unsent<SentManifestMessage>, now, now);
     }
   }
 
   /** Takes a message off whose work is settled. */
   close(seq: number, now: number): void {
     const sends = this.outbox.settle(seq);
-    if (sends !== null) this.#ledger.addOperations({ queue: OPERATIONS_A_SEND * sends }, now);
+    if (sends !== null && sends > 0) this.#ledger.addOperations({ queue: OPERATIONS_A_SEND * sends }, now);
   }
 }

@@ -1,33 +1,46 @@
 import { DurableObject } from "cloudflare:workers";
-import { datasetOf, directoryOf } from "../../workers/adapters/objects.ts";
+import { configOf } from "../../workers/adapters/config.ts";
 import { type Failure, failure } from "../../workers/core/failure.ts";
-import type { Row } from "../../workers/core/manifest/row.ts";
 import { triesMax, waitMs } from "../../workers/core/migration/backoff.ts";
+import { DEFAULT_PRICES } from "../../workers/core/migration/estimate.ts";
 import type {
   CopyItem,
   FinishMessage,
+  KeysMessage,
   ListMessage,
   MigrationMessage,
   PartMessage,
+  ReportMessage,
   UploadMessage,
 } from "../../workers/core/migration/message.ts";
+import type { ReportLine } from "../../workers/core/migration/report-line.ts";
 import type { MigrationSpec, MigrationStatus, Operations } from "../../workers/core/migration/status.ts";
 import { fail, ok, type Result } from "../../workers/core/result.ts";
 import { Outbox } from "../outbox.ts";
 import { Dispatch } from "./dispatch.ts";
-import { Ledger } from "./ledger.ts";
+import { Course } from "./course.ts";
+import { type KeyFailure, Ledger } from "./ledger.ts";
 import { type BatchOutcome, type ListedPage, Pages } from "./pages.ts";
+import { Report } from "./report.ts";
 import { SCHEMA } from "./schema.ts";
-import { type OpenedUpload, Uploading } from "./uploading.ts";
-import { type Claim, type Upload, Uploads } from "./uploads.ts";
+import { Tidings } from "./tidings.ts";
+import { Totals } from "./totals.ts";
+import { type FinishedUpload, type OpenedUpload, Uploading } from "./uploading.ts";
+import { type Claim, type DonePart, type SentPart, type Upload, Uploads } from "./uploads.ts";
+
+/** What a consumer works with; `wantsCut`: the range that it lists should be cut in two. */
+export interface Begun {
+  spec: MigrationSpec;
+  wantsCut: boolean;
+}
 
 /**
  * One migration: the lock on its pages, batches, uploads and parts, and the clock that finds what went silent.
  *
  * Work is handed out by an outbox row that stays until the work is settled; see `Outbox`. Each method below is one
  * transaction that (1) ignores work which was settled before, (2) records, (3) puts what follows from it into the
- * outbox. Only then, outside the transaction, are messages sent. The run is done when the listing is complete and the
- * outbox is empty: then every object is copied, skipped or failed, and every row is in the manifest.
+ * outbox, (4) takes the run on where nothing is left to do (`Course`). Only then, outside the transaction, are messages
+ * sent. A consumer whose run was paused or has ended settles what it has begun, and begins nothing more.
  */
 export class Migration extends DurableObject<Env> {
   readonly #ledger: Ledger;
@@ -35,6 +48,10 @@ export class Migration extends DurableObject<Env> {
   readonly #uploading: Uploading;
   readonly #pages: Pages;
   readonly #dispatch: Dispatch;
+  readonly #report: Report;
+  readonly #totals: Totals;
+  readonly #course: Course;
+  readonly #tidings: Tidings;
 
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env);
@@ -45,6 +62,10 @@ export class Migration extends DurableObject<Env> {
     this.#dispatch = new Dispatch(new Outbox(sql, queues, env.SILENCE_SECONDS), this.#ledger);
     this.#uploading = new Uploading(this.#ledger, this.#uploads, this.#dispatch);
     this.#pages = new Pages(sql, this.#ledger, this.#uploads, this.#dispatch);
+    this.#report = new Report(sql);
+    this.#totals = new Totals(sql, this.#ledger);
+    this.#course = new Course(this.#ledger, this.#dispatch, this.#pages, this.#uploading, this.#report);
+    this.#tidings = new Tidings(ctx.storage, env, this.#ledger, this.#pages, this.#dispatch.outbox);
     void ctx.blockConcurrencyWhile(async () => {
       for (const statement of SCHEMA) sql.exec(statement);
     });
@@ -55,28 +76,70 @@ export class Migration extends DurableObject<Env> {
     await this.#commit((now) => {
       if (this.#ledger.run !== null) return;
       this.#ledger.create(spec, now);
-      this.#dispatch.send<ListMessage>({ v: 1, migration: spec.id, type: "list", after: null }, now);
+      this.#pages.begin(spec, now);
     });
     return this.status();
   }
 
   async status(): Promise<Result<MigrationStatus>> {
-    const status = this.#ledger.status(Date.now());
+    const config = configOf(this.env);
+    const prices = config.ok ? config.value.prices : DEFAULT_PRICES;
+    const status = this.#totals.status(Date.now(), this.#course.isListed, prices);
     return status === null ? fail(failure("unknown-migration")) : ok(status);
   }
 
-  /** What a consumer works with, or null when the work of this message is settled or the run is over. */
-  async begin(seq: number): Promise<MigrationSpec | null> {
-    return this.#ledger.isRunning && this.#dispatch.outbox.isOpen(seq) ? this.#ledger.spec : null;
-  }
-
-  /** Where the dataset is in R2; also after the run. */
-  async place(): Promise<{ bucket: string; prefix: string } | null> {
+  /** What the run works with, for another one that follows it. */
+  async spec(): Promise<MigrationSpec | null> {
     return this.#ledger.spec;
   }
 
-  async recordPage(seq: number, page: ListedPage, operations: Partial<Operations>): Promise<void> {
-    await this.#settle(seq, operations, (now, spec) => this.#pages.record(seq, page, spec, now));
+  /** Refused with `unknown-migration` and `migration-ended`, as the two below. Pausing what is paused changes nothing. */
+  async pause(): Promise<Result<MigrationStatus>> {
+    return this.#control((now) => this.#course.pause(now));
+  }
+
+  async resume(): Promise<Result<MigrationStatus>> {
+    return this.#control((now) => this.#course.resume(now));
+  }
+
+  /** Ends the run; what R2 holds open of it is aborted. What consumers have begun they settle. */
+  async cancel(): Promise<Result<MigrationStatus>> {
+    return this.#control((now, spec) => this.#course.end("cancelled", spec, now));
+  }
+
+  /**
+   * What a consumer works with, or null when there is nothing to do: the work of this message is settled, the run is
+   * paused, or it has ended.
+   */
+  async begin(message: MigrationMessage): Promise<Begun | null> {
+    const { spec } = this.#ledger;
+    if (spec === null || !this.#dispatch.outbox.isOpen(message.seq)) return null;
+    if (!this.#ledger.isRunning) {
+      if (!LAST_WORK.has(message.type)) await this.#commit((now) => this.#dispatch.close(message.seq, now));
+      return LAST_WORK.has(message.type) ? { spec, wantsCut: false } : null;
+    }
+    if (this.#ledger.isPaused && message.type !== "abort") return null;
+    return { spec, wantsCut: message.type === "list" && this.#pages.wantsCut(message, spec) };
+  }
+
+  /** Records a page. With `isGoingOn` the answer may be the next page, for the same consumer to go on with. */
+  async recordPage(
+    seq: number,
+    page: ListedPage,
+    operations: Partial<Operations>,
+    isGoingOn: boolean,
+  ): Promise<(Begun & { seq: number }) | null> {
+    let next: number | null = null;
+    await this.#settle(seq, operations, (now, spec) => {
+      if (this.#ledger.isRunning) next = this.#pages.record(seq, page, isGoingOn, spec, now);
+    });
+    const { spec } = this.#ledger;
+    return next === null || spec === null ? null : { seq: next, spec, wantsCut: false };
+  }
+
+  /** It is not the time for this message, which comes again later. No try is burnt. */
+  async putOff(seq: number, seconds: number): Promise<void> {
+    await this.#commit((now) => this.#dispatch.outbox.postpone(seq, now + seconds * 1000, 0));
   }
 
   /**
@@ -84,14 +147,14 @@ export class Migration extends DurableObject<Env> {
    * finish its object.
    */
   async postpone(
-    message: ListMessage | FinishMessage,
+    message: ListMessage | KeysMessage | FinishMessage,
     problem: Failure,
     operations: Partial<Operations>,
   ): Promise<void> {
     const tries = this.#dispatch.outbox.triesOf(message.seq);
     if (tries === null) return;
     if (tries + 1 >= triesMax(problem.code)) {
-      if (message.type === "list") return this.failRun(message.seq, problem, operations);
+      if (message.type !== "finish") return this.failRun(message.seq, problem, operations);
       return this.giveUpUpload(message, problem, null, operations);
     }
     await this.#commit((now) => {
@@ -103,27 +166,31 @@ export class Migration extends DurableObject<Env> {
   /** The listing cannot go on: the run has failed, and what is open in R2 is aborted. */
   async failRun(seq: number, problem: Failure, operations: Partial<Operations>): Promise<void> {
     await this.#settle(seq, operations, (now, spec) => {
-      this.#ledger.setState("failed", now);
       this.#ledger.setProblem(problem, now);
-      this.#dispatch.outbox.clear("migration", "abort");
-      this.#uploading.abandonAll(spec, now);
+      this.#course.end("failed", spec, now);
     });
   }
 
-  async settleBatch(seq: number, batch: number, outcome: BatchOutcome, operations: Partial<Operations>): Promise<void> {
-    await this.#settle(seq, operations, (now, spec) => this.#pages.settle(batch, outcome, spec, now));
+  async settleBatch(
+    message: { seq: number; tries: number },
+    outcome: BatchOutcome,
+    operations: Partial<Operations>,
+  ): Promise<void> {
+    await this.#settle(message.seq, operations, (now, spec) =>
+      this.#pages.settle(message.seq, message.tries, outcome, spec, now),
+    );
+  }
+
+  /** Objects whose message the queue gave up; their lines are in no part of the report as yet. */
+  async failItems(seq: number, failures: KeyFailure[]): Promise<void> {
+    await this.#settle(seq, {}, () => this.#pages.fail(seq, failures));
   }
 
   /** Records an upload that a consumer has created. False: another was first, and this one is to be aborted. */
-  async openUpload(
-    seq: number,
-    generation: number,
-    opened: OpenedUpload,
-    operations: Partial<Operations>,
-  ): Promise<boolean> {
+  async openUpload(message: UploadMessage, opened: OpenedUpload, operations: Partial<Operations>): Promise<boolean> {
     let accepted = false;
-    await this.#settle(seq, operations, (now, spec) => {
-      accepted = this.#uploading.open(generation, opened, spec, now);
+    await this.#settle(message.seq, operations, (now, spec) => {
+      accepted = this.#ledger.isRunning && this.#uploading.open(message.generation, opened, spec, now);
     });
     return accepted;
   }
@@ -140,12 +207,7 @@ export class Migration extends DurableObject<Env> {
     return { upload, claims };
   }
 
-  async settlePart(
-    message: PartMessage,
-    claim: Claim,
-    part: { etag: string; md5: string },
-    operations: Partial<Operations>,
-  ): Promise<void> {
+  async settlePart(message: PartMessage, claim: Claim, part: SentPart, operations: Partial<Operations>): Promise<void> {
     await this.#commit((now) => {
       this.#ledger.addOperations(operations, now);
       this.#uploading.settlePart(message, claim, part, now);
@@ -168,15 +230,13 @@ export class Migration extends DurableObject<Env> {
     });
   }
 
-  async uploadToFinish(
-    message: FinishMessage,
-  ): Promise<{ upload: Upload; parts: { partNumber: number; etag: string; md5: string }[] } | null> {
+  async uploadToFinish(message: FinishMessage): Promise<{ upload: Upload; parts: DonePart[] } | null> {
     const upload = this.#uploads.find(message.key, message.generation);
     return upload?.state === "finishing" ? { upload, parts: this.#uploads.parts(message.key) } : null;
   }
 
-  async settleUpload(message: FinishMessage, row: Row, operations: Partial<Operations>): Promise<void> {
-    await this.#settle(message.seq, operations, (now, spec) => this.#uploading.finish(message, row, spec, now));
+  async settleUpload(message: FinishMessage, finished: FinishedUpload, operations: Partial<Operations>): Promise<void> {
+    await this.#settle(message.seq, operations, (now, spec) => this.#uploading.finish(message, finished, spec, now));
   }
 
   /**
@@ -200,44 +260,40 @@ export class Migration extends DurableObject<Env> {
     await this.#settle(seq, {}, () => undefined);
   }
 
-  /** What the queue gave up after its last retry becomes failures, with the keys named. */
-  async deadLetter(message: MigrationMessage): Promise<void> {
-    const problem = failure("dead-letter", `The ${message.type} message was given up by the queue.`);
-    switch (message.type) {
-      case "list":
-        return this.failRun(message.seq, problem, {});
-      case "copy": {
-        const failures = message.items.map(({ key }) => ({ key, failure: problem }));
-        return this.settleBatch(
-          message.seq,
-          message.batch,
-          { copied: [], grownBytes: 0, again: [], late: [], failures },
-          {},
-        );
-      }
-      case "upload":
-      case "part":
-      case "finish":
-        return this.giveUpUpload(message, problem, null, {});
-      case "abort":
-        // R2 aborts it by itself after seven days.
-        return this.settleMessage(message.seq);
-    }
-  }
-
   /** Rows that could not be written: the objects are copied, and yet the run has failed, for the manifest lacks them. */
   async deadRows(seq: number, keys: string[], problem: Failure): Promise<void> {
-    await this.#commit((now) => {
-      if (!this.#dispatch.outbox.isOpen(seq)) return;
-      this.#dispatch.close(seq, now);
+    await this.#settle(seq, {}, (now) => {
       this.#ledger.setProblem(problem, now);
-      this.#ledger.addFailures(keys.map((key) => ({ key, failure: problem })));
+      this.#ledger.addFailures(
+        keys.map((key) => ({ key, failure: problem })),
+        false,
+      );
     });
+  }
+
+  /** Names of the parts of the report, in their order, and lines that are in none of them as yet. */
+  async reportNames(after: string | null, limit: number): Promise<string[]> {
+    return this.#report.names(after, limit);
+  }
+
+  async unreported(after: string | null, limit: number): Promise<ReportLine[]> {
+    return this.#report.rest(after, limit, this.#ledger.spec?.task ?? "copy");
+  }
+
+  /** A part of the report was written, with the lines that were in none of the keys in (after, upTo]. */
+  async addReport({ seq }: ReportMessage, name: string, range: { after: string | null; upTo: string }): Promise<void> {
+    await this.#commit(() => {
+      if (this.#dispatch.outbox.isOpen(seq)) this.#report.add(name, range);
+    });
+  }
+
+  async endReport({ seq }: ReportMessage, operations: Partial<Operations>): Promise<void> {
+    await this.#settle(seq, operations, () => undefined);
   }
 
   /** Called by the cron for runs that should be running: an alarm that kept throwing is gone for good. */
   async rearm(): Promise<void> {
-    if ((await this.ctx.storage.getAlarm()) === null) await this.#arm();
+    if ((await this.ctx.storage.getAlarm()) === null) await this.#tidings.arm();
   }
 
   override async alarm(): Promise<void> {
@@ -245,11 +301,19 @@ export class Migration extends DurableObject<Env> {
     await this.ctx.storage.setAlarm(Date.now() + 60_000);
     try {
       await this.#dispatch.outbox.flush(Date.now());
-      await this.#tell();
+      await this.#tidings.tell();
     } catch (error) {
       console.error(JSON.stringify({ message: "migration alarm failed", error: String(error) }));
     }
-    await this.#arm();
+    await this.#tidings.arm();
+  }
+
+  async #control(work: (now: number, spec: MigrationSpec) => void): Promise<Result<MigrationStatus>> {
+    const { spec } = this.#ledger;
+    if (spec === null) return fail(failure("unknown-migration"));
+    if (!this.#ledger.isRunning) return fail(failure("migration-ended", `It is ${this.#ledger.run?.state ?? ""}.`));
+    await this.#commit((now) => work(now, spec));
+    return this.status();
   }
 
   /** One transaction that settles a message; nothing happens if it was settled before, but operations are counted. */
@@ -264,63 +328,27 @@ export class Migration extends DurableObject<Env> {
       this.#ledger.addOperations(operations, now);
       if (!this.#dispatch.outbox.isOpen(seq)) return;
       this.#dispatch.close(seq, now);
-      if (this.#ledger.isRunning) record(now, spec);
+      record(now, spec);
     });
   }
 
-  /**
-   * Runs `record` as one transaction, in which the listing may go on and the run may end by what was settled; then
-   * sends what is due.
-   */
+  /** Runs `record` as one transaction, in which the run goes on or ends by what was settled; then sends what is due. */
   async #commit(record: (now: number) => void): Promise<void> {
     const now = Date.now();
-    this.ctx.storage.transactionSync(() => {
-      record(now);
-      this.#pages.goOn(now);
-      const { run } = this.#ledger;
-      if (run?.state !== "copying" || !this.#dispatch.outbox.isEmpty) return;
-      this.#ledger.setState(run.problem === null ? "done" : "failed", now);
-    });
-    await this.#dispatch.outbox.flush(now);
-    await this.#tell();
-    await this.#arm();
-  }
-
-  /**
-   * Tells the Directory that there is this run, and it and the Dataset that the run has ended, each once. What fails
-   * is tried again by the alarm: no other place knows of a run that was started and not listed.
-   */
-  async #tell(): Promise<void> {
-    const { run, spec } = this.#ledger;
-    if (run === null || spec === null) return;
     try {
-      if (run.told === 0) {
-        await directoryOf(this.env).add("migration", spec.id, { dataset: spec.dataset });
-        this.#ledger.setTold(1);
-      }
-      if (run.finished_at !== null && run.told < 2) {
-        await datasetOf(this.env, spec.dataset).endMigration(spec.datasetId, spec.id);
-        await directoryOf(this.env).setState("migration", spec.id, run.state);
-        this.#ledger.setTold(2);
-      }
+      this.ctx.storage.transactionSync(() => {
+        record(now);
+        this.#course.goOn(now);
+      });
     } catch (error) {
-      console.error(JSON.stringify({ message: "run not told", migration: spec.id, error: String(error) }));
+      this.#dispatch.outbox.discard();
+      throw error;
     }
-  }
-
-  /** Sets the alarm for the next due message; keeps an earlier one. */
-  async #arm(): Promise<void> {
-    const { run } = this.#ledger;
-    const isUntold = run !== null && run.told < (run.finished_at === null ? 1 : 2);
-    const dueAt = earliest(this.#dispatch.outbox.nextDueAt, isUntold ? Date.now() + 5000 : null);
-    const set = await this.ctx.storage.getAlarm();
-    if (dueAt === null) {
-      if (set !== null) await this.ctx.storage.deleteAlarm();
-    } else if (set === null || set > dueAt) await this.ctx.storage.setAlarm(dueAt);
+    await this.#dispatch.outbox.flush(now);
+    await this.#tidings.tell();
+    await this.#tidings.arm();
   }
 }
 
-function earliest(a: number | null, b: number | null): number | null {
-  if (a === null || b === null) return a ?? b;
-  return Math.min(a, b);
-}
+/** What is done also after the end of a run. */
+const LAST_WORK: ReadonlySet<string> = new Set(["abort", "report"]);

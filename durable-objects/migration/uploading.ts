@@ -1,27 +1,33 @@
 import type { Failure } from "../../workers/core/failure.ts";
-import type { Row } from "../../workers/core/manifest/row.ts";
+import { MESSAGES_IN_FLIGHT_MAX } from "../../workers/core/limits.ts";
+import type { Proof, Row } from "../../workers/core/manifest/row.ts";
 import { triesMax, waitMs } from "../../workers/core/migration/backoff.ts";
-import type {
-  AbortMessage,
-  CopyItem,
-  FinishMessage,
-  PartMessage,
-  UploadMessage,
+import {
+  type CopyItem,
+  type FinishMessage,
+  type PartMessage,
+  sentItem,
+  type UploadMessage,
 } from "../../workers/core/migration/message.ts";
-import type { PartPlan } from "../../workers/core/migration/parts.ts";
+import { type PartPlan, partRange } from "../../workers/core/migration/parts.ts";
 import type { MigrationSpec } from "../../workers/core/migration/status.ts";
 import type { Dispatch } from "./dispatch.ts";
 import type { Ledger } from "./ledger.ts";
-import type { Claim, Upload, Uploads } from "./uploads.ts";
-
-/** Bytes of one part message: what a consumer carries well within its life. */
-const PART_MESSAGE_BYTES = 512 * 1024 ** 2;
+import { type Claim, PART_MESSAGE_BYTES, type SentPart, type Upload, type Uploads } from "./uploads.ts";
 
 export interface OpenedUpload {
+  /** "" for one that is read back, not written. */
   uploadId: string;
   plan: PartPlan;
   /** As the source lists it now: it may have changed since the listing. */
   item: CopyItem;
+}
+
+/** What a finished object is: its proof and R2's ETag, and the manifest's row of it where there is something new to say. */
+export interface FinishedUpload {
+  proof: Proof;
+  etag: string;
+  row: Row | null;
 }
 
 /** What becomes of an object that is copied in parts. Every method runs inside the caller's transaction. */
@@ -36,6 +42,13 @@ export class Uploading {
     this.#dispatch = dispatch;
   }
 
+  /** Begins with those for which there is room. */
+  startWaiting(spec: MigrationSpec, now: number): void {
+    for (const { item, generation } of this.#uploads.startWaiting(MESSAGES_IN_FLIGHT_MAX)) {
+      this.#send(spec, item, generation, now, now);
+    }
+  }
+
   /** Records an upload and hands out its parts; false where another was first. */
   open(generation: number, opened: OpenedUpload, spec: MigrationSpec, now: number): boolean {
     const { key } = opened.item;
@@ -44,22 +57,26 @@ export class Uploading {
     const perMessage = Math.max(1, Math.floor(PART_MESSAGE_BYTES / partBytes));
     for (let first = 1; first <= parts; first += perMessage) {
       const last = Math.min(first + perMessage - 1, parts);
-      this.#dispatch.send<PartMessage>({ v: 1, migration: spec.id, type: "part", key, generation, first, last }, now);
+      this.#dispatch.send({ v: 1, migration: spec.id, type: "part", key, generation, first, last }, now, now);
     }
     return true;
   }
 
   /** Settles a part; with the last one of the upload, its finish is handed out. */
-  settlePart(message: PartMessage, claim: Claim, part: { etag: string; md5: string }, now: number): void {
+  settlePart(message: PartMessage, claim: Claim, part: SentPart, now: number): void {
     const { key, generation, first, last, seq, migration } = message;
     const upload = this.#uploads.find(key, generation);
     if (upload?.state !== "open" || !this.#dispatch.outbox.isOpen(seq)) return;
-    if (this.#uploads.settlePart(key, claim, part.etag, part.md5)) this.#dispatch.outbox.progress(seq);
+    if (this.#uploads.settlePart(key, claim, part)) {
+      const { start, end } = partRange(upload.plan, upload.item.size, claim.number);
+      this.#ledger.addPace(0, end - start + 1, now);
+      this.#dispatch.outbox.progress(seq);
+    }
     if (this.#uploads.settledIn(key, first, last) < last - first + 1) return;
     this.#dispatch.close(seq, now);
     if (this.#uploads.settledIn(key, 1, upload.plan.parts) < upload.plan.parts) return;
     this.#uploads.setFinishing(key);
-    this.#dispatch.send<FinishMessage>({ v: 1, migration, type: "finish", key, generation }, now);
+    this.#dispatch.send({ v: 1, migration, type: "finish", key, generation }, now, now);
   }
 
   /** Takes parts back that were not sent; the object fails when its message made no progress for too many tries. */
@@ -75,46 +92,54 @@ export class Uploading {
     else outbox.postpone(seq, now + waitMs(tries + 1, problem), 1);
   }
 
-  finish(message: FinishMessage, row: Row, spec: MigrationSpec, now: number): void {
-    if (this.#uploads.find(message.key, message.generation)?.state !== "finishing") return;
-    this.#uploads.end(message.key, "copied", row.proof);
-    this.#dispatch.publish([row], spec, now);
+  /** The object is whole; also where the run was cancelled while it was completed. */
+  finish(message: FinishMessage, finished: FinishedUpload, spec: MigrationSpec, now: number): void {
+    const upload = this.#uploads.find(message.key, message.generation);
+    if (upload?.state !== "finishing" && upload?.state !== "abandoned") return;
+    this.#uploads.end(message.key, "copied", finished.proof, finished.etag);
+    this.#ledger.addPace(1, 0, now);
+    if (finished.row !== null) this.#dispatch.publish([finished.row], spec, now);
   }
 
-  /** Starts the object again as a new generation where `restart` is given, and fails it otherwise. */
+  /**
+   * Starts the object again as a new generation, or records its failure: where `restart` says that it is of no use, and
+   * after too many tries.
+   */
   giveUp(
     message: UploadMessage | PartMessage | FinishMessage,
     problem: Failure,
     restart: { item: CopyItem } | null,
     now: number,
   ): void {
-    // Work that another delivery has settled, or whose run has failed meanwhile, ends nothing.
-    if (!this.#dispatch.outbox.isOpen(message.seq)) return;
     const key = message.type === "upload" ? message.item.key : message.key;
+    const { spec } = this.#ledger;
     const upload = this.#uploads.find(key, message.generation);
-    if (upload === null || upload.state === "copied" || upload.state === "failed") return;
+    if (spec === null || upload === null || !UNFINISHED.has(upload.state)) return;
+    if (!this.#dispatch.outbox.isOpen(message.seq)) return;
     if (restart === null || upload.generation >= triesMax(problem.code)) {
       this.#fail(upload, problem, now);
       return;
     }
-    const { item } = restart;
     this.#abandon(upload, now);
-    this.#uploads.restart(key, item);
-    const generation = upload.generation + 1;
-    const again = { v: 1 as const, migration: message.migration, type: "upload" as const, generation, item };
-    this.#dispatch.send<UploadMessage>(again, now + waitMs(upload.generation, problem));
+    this.#uploads.restart(key, restart.item);
+    this.#send(spec, restart.item, upload.generation + 1, now + waitMs(upload.generation, problem), now);
   }
 
-  /** The run has failed: what R2 holds open is aborted. */
+  /** The run has ended before its work: what R2 holds open is aborted. */
   abandonAll(spec: MigrationSpec, now: number): void {
     for (const { key, uploadId } of this.#uploads.open) this.#abort(spec, key, uploadId, now);
-    this.#uploads.dropParts();
+    this.#uploads.abandonAll();
+  }
+
+  #send(spec: MigrationSpec, item: CopyItem, generation: number, dueAt: number, now: number): void {
+    const message = { v: 1 as const, migration: spec.id, type: "upload" as const, generation, item: sentItem(item) };
+    this.#dispatch.send(message, dueAt, now);
   }
 
   #fail(upload: Upload, problem: Failure, now: number): void {
     this.#abandon(upload, now);
-    this.#uploads.end(upload.item.key, "failed", null);
-    this.#ledger.addFailures([{ key: upload.item.key, failure: problem }]);
+    this.#uploads.end(upload.item.key, "failed", null, null);
+    this.#ledger.addFailures([{ key: upload.item.key, failure: problem }], false);
   }
 
   /** Takes the upload's messages off, and has R2's side of it aborted. */
@@ -127,6 +152,8 @@ export class Uploading {
   }
 
   #abort(spec: MigrationSpec, key: string, uploadId: string, now: number): void {
-    this.#dispatch.send<AbortMessage>({ v: 1, migration: spec.id, type: "abort", key, uploadId }, now);
+    if (uploadId !== "") this.#dispatch.send({ v: 1, migration: spec.id, type: "abort", key, uploadId }, now, now);
   }
 }
+
+const UNFINISHED: ReadonlySet<string> = new Set(["planned", "open", "finishing"]);

@@ -2,7 +2,13 @@ import type { CopyItem } from "../../workers/core/migration/message.ts";
 import type { PartPlan } from "../../workers/core/migration/parts.ts";
 import type { Proof } from "../../workers/core/manifest/row.ts";
 
-export type UploadState = "planned" | "open" | "finishing" | "copied" | "failed";
+export type UploadState = "waiting" | "planned" | "open" | "finishing" | "copied" | "failed" | "abandoned";
+
+/** The condition of the partial index `unfinished`, which serves only queries that have it word for word. */
+const UNFINISHED = "state IN ('waiting', 'planned', 'open', 'finishing')";
+
+/** Bytes of one part message: what a consumer carries well within its life. */
+export const PART_MESSAGE_BYTES = 512 * 1024 ** 2;
 
 interface UploadRow extends Record<string, SqlStorageValue> {
   key: string;
@@ -28,6 +34,19 @@ export interface Claim {
   claim: number;
 }
 
+/** What a part that was sent is known by: R2's ETag of it, and what was computed of the bytes as they were read. */
+export interface SentPart {
+  /** Of a verification, which sends nothing, "". */
+  etag: string;
+  /** Hex. */
+  md5: string;
+  /** CRC-64/NVME in base64, where it was asked for. */
+  crc64?: string | null;
+}
+
+/** One that is ready for `complete`. */
+export type DonePart = { partNumber: number; etag: string; md5: string; crc64: string | null };
+
 /**
  * Objects copied in parts. R2 keeps the last upload of a part number, so two consumers that send one part race on
  * what `complete` will find: a part is claimed before it is sent, for longer than a consumer can live, and only the
@@ -44,12 +63,47 @@ export class Uploads {
   plan(items: readonly CopyItem[]): void {
     for (const item of items) {
       this.#sql.exec(
-        "INSERT OR IGNORE INTO upload (key, state, item, bytes) VALUES (?, 'planned', ?, ?)",
+        "INSERT OR IGNORE INTO upload (key, state, item, bytes) VALUES (?, 'waiting', ?, ?)",
         item.key,
         JSON.stringify(item),
         item.size,
       );
     }
+  }
+
+  /**
+   * Takes as many of the waiting objects as there is room for, so that those under way have no more than some `room` messages:
+   * a page of a thousand very large objects would be two hundred thousand at once. One is always under way.
+   */
+  startWaiting(room: number): { item: CopyItem; generation: number }[] {
+    if (!this.#sql.exec(`SELECT 1 FROM upload WHERE ${UNFINISHED} AND state = 'waiting' LIMIT 1`).toArray().length)
+      return [];
+    // At its part messages, and two to begin and to end it.
+    let messages = this.#sql
+      .exec<{ n: number }>(
+        `SELECT total(2 + bytes / ?) AS n FROM upload WHERE ${UNFINISHED} AND state <> 'waiting'`,
+        PART_MESSAGE_BYTES,
+      )
+      .one().n;
+    const started: { item: CopyItem; generation: number }[] = [];
+    const rows = this.#sql
+      .exec<{ key: string; bytes: number }>(
+        `SELECT key, bytes FROM upload WHERE ${UNFINISHED} AND state = 'waiting' LIMIT ?`,
+        Math.max(1, Math.ceil((room - messages) / 2)),
+      )
+      .toArray();
+    for (const { key, bytes } of rows) {
+      if (messages > 0 && messages >= room) break;
+      messages += 2 + bytes / PART_MESSAGE_BYTES;
+      const { item, generation } = this.#sql
+        .exec<{ item: string; generation: number }>(
+          "UPDATE upload SET state = 'planned' WHERE key = ? RETURNING item, generation",
+          key,
+        )
+        .one();
+      started.push({ item: JSON.parse(item) as CopyItem, generation });
+    }
+    return started;
   }
 
   /** The upload, if it is still at this generation. */
@@ -114,11 +168,13 @@ export class Uploads {
   }
 
   /** Records a part's ETag; false when another claim holds it, and then this upload of the part may not count. */
-  settlePart(key: string, { number, claim }: Claim, etag: string, md5: string): boolean {
+  settlePart(key: string, { number, claim }: Claim, part: SentPart): boolean {
     const settled = this.#sql.exec(
-      "UPDATE part SET etag = ?, md5 = ? WHERE key = ? AND number = ? AND claim = ? AND etag IS NULL RETURNING number",
-      etag,
-      md5,
+      `UPDATE part SET etag = ?, md5 = ?, crc64 = ? WHERE key = ? AND number = ? AND claim = ? AND etag IS NULL
+         RETURNING number`,
+      part.etag,
+      part.md5,
+      part.crc64 ?? null,
       key,
       number,
       claim,
@@ -149,18 +205,16 @@ export class Uploads {
       .one().n;
   }
 
-  parts(key: string): { partNumber: number; etag: string; md5: string }[] {
+  parts(key: string): DonePart[] {
     return this.#sql
-      .exec<{ partNumber: number; etag: string; md5: string }>(
-        "SELECT number AS partNumber, etag, md5 FROM part WHERE key = ? ORDER BY number",
-        key,
-      )
+      .exec<DonePart>("SELECT number AS partNumber, etag, md5, crc64 FROM part WHERE key = ? ORDER BY number", key)
       .toArray();
   }
 
-  /** Parts of uploads that are aborted are no copied bytes. */
-  dropParts(): void {
+  /** Gives up what is not finished. A `complete` that is under way may still settle it. */
+  abandonAll(): void {
     this.#sql.exec("DELETE FROM part");
+    this.#sql.exec(`UPDATE upload SET state = 'abandoned' WHERE ${UNFINISHED}`);
   }
 
   setFinishing(key: string): void {
@@ -168,8 +222,8 @@ export class Uploads {
   }
 
   /** Ends the upload; its parts are of no use any more. */
-  end(key: string, state: "copied" | "failed", proof: Proof | null): void {
-    this.#sql.exec("UPDATE upload SET state = ?, proof = ? WHERE key = ?", state, proof, key);
+  end(key: string, state: "copied" | "failed", proof: Proof | null, etag: string | null): void {
+    this.#sql.exec("UPDATE upload SET state = ?, proof = ?, etag = ? WHERE key = ?", state, proof, etag, key);
     this.#sql.exec("DELETE FROM part WHERE key = ?", key);
   }
 
@@ -199,8 +253,8 @@ export class Uploads {
   messagesOf(key: string, generation: number): number[] {
     return this.#sql
       .exec<{ seq: number }>(
-        `SELECT seq FROM outbox WHERE queue = 'migration' AND body ->> 'type' IN ('upload', 'part', 'finish')
-           AND coalesce(body ->> '$.key', body ->> '$.item.key') = ? AND body ->> '$.generation' = ?`,
+        `SELECT seq FROM outbox WHERE type IN ('upload', 'part', 'finish')
+           AND coalesce(body ->> '$.key', body ->> '$.item[0]') = ? AND body ->> '$.generation' = ?`,
         key,
         generation,
       )

@@ -1,14 +1,22 @@
 import { jobOf, migrationOf } from "../../workers/adapters/objects.ts";
 import { failure } from "../../workers/core/failure.ts";
-import { manifestMessage, migrationMessage, throughMessage } from "../../workers/core/migration/message.ts";
+import {
+  manifestMessage,
+  type MigrationMessage,
+  migrationMessage,
+  throughMessage,
+} from "../../workers/core/migration/message.ts";
 import { ACK, settleEach } from "../settle.ts";
+
+/** Seconds after which the rest of a report is tried again. */
+const REPORT_AGAIN_SECONDS = 3600;
 
 /** Turns what a queue gave up into failures of its migration, with the keys named, or a line of the log. */
 export async function consumeDeadLetters(batch: MessageBatch, env: Env): Promise<void> {
   await settleEach(batch, async (body) => {
     const work = migrationMessage.safeParse(body);
     if (work.success) {
-      await migrationOf(env, work.data.migration).deadLetter(work.data);
+      await recordDead(work.data, env);
       return ACK;
     }
     const rows = manifestMessage.safeParse(body);
@@ -32,4 +40,32 @@ export async function consumeDeadLetters(batch: MessageBatch, env: Env): Promise
     console.error(JSON.stringify({ message: "unreadable dead letter", queue: batch.queue }));
     return ACK;
   });
+}
+
+/** What the queue gave up after its last retry becomes failures, with the keys named. */
+async function recordDead(message: MigrationMessage, env: Env): Promise<void> {
+  const migration = migrationOf(env, message.migration);
+  const problem = failure("dead-letter", `The ${message.type} message was given up by the queue.`);
+  switch (message.type) {
+    case "list":
+    case "keys":
+    case "delete":
+      return migration.failRun(message.seq, problem, {});
+    case "copy":
+    case "read":
+      return migration.failItems(
+        message.seq,
+        message.items.map(({ key }) => ({ key, failure: problem })),
+      );
+    case "upload":
+    case "part":
+    case "finish":
+      return migration.giveUpUpload(message, problem, null, {});
+    case "abort":
+      // R2 aborts it by itself after seven days.
+      return migration.settleMessage(message.seq);
+    case "report":
+      // Until it is written the lines are with the run, and its report is not complete.
+      return migration.putOff(message.seq, REPORT_AGAIN_SECONDS);
+  }
 }

@@ -1,11 +1,13 @@
+import type { DonePart } from "../../durable-objects/migration/uploads.ts";
 import { failure, type Failure } from "../../workers/core/failure.ts";
 import { CONSUMER_MAX_SECONDS } from "../../workers/core/limits.ts";
 import type { CopyItem } from "../../workers/core/migration/message.ts";
 import type { Row } from "../../workers/core/manifest/row.ts";
 import { fail, ok, type Result } from "../../workers/core/result.ts";
-import type { ObjectInfo } from "../../workers/ports/object-store.ts";
+import type { Checksums, ObjectInfo } from "../../workers/ports/object-store.ts";
 import { type Copying, isOurs, isUpToDate, rowOf, sourceFailure, sourceKeyOf, storeKeyOf } from "./run.ts";
 import { createUpload, type OpenedUpload, proofOf, sendPart } from "./upload.ts";
+import { compareWhole } from "./whole-checksum.ts";
 
 /** What one consumer can copy with time to spare: ten minutes at 20 MB/s. */
 const INVOCATION_MAX_BYTES = 12_000_000_000;
@@ -13,12 +15,6 @@ const INVOCATION_MAX_BYTES = 12_000_000_000;
 const PARTS_AT_ONCE = 4;
 /** Parts that are not begun by then are not begun: the last ones have the rest of the consumer's life. */
 const PARTS_SECONDS = (CONSUMER_MAX_SECONDS * 2) / 3;
-
-interface SentPart {
-  partNumber: number;
-  etag: string;
-  md5: string;
-}
 
 /**
  * Copies one object in parts within one invocation, to a key where nothing was. Nothing is recorded on the way, so an
@@ -28,7 +24,7 @@ interface SentPart {
  */
 export async function copyInParts(item: CopyItem, run: Copying): Promise<Result<Row | null>> {
   if (item.size > INVOCATION_MAX_BYTES) return leave(item, run);
-  const head = await run.source.head(sourceKeyOf(run, item.key));
+  const head = await run.source.head(sourceKeyOf(run, item.key), { checksums: run.spec.checksums });
   if (!head.ok) return fail(sourceFailure(head.failure));
   if (head.value.etag !== item.etag || head.value.size !== item.size) return fail(failure("source-changed"));
   const upload = await createUpload(item, head.value, run);
@@ -38,7 +34,7 @@ export async function copyInParts(item: CopyItem, run: Copying): Promise<Result<
     const parts = await sendParts(upload.value, run);
     if (!parts.ok) return parts;
     if (parts.value === null) return leave(item, run);
-    const copied = await complete(upload.value, parts.value, run);
+    const copied = await complete(upload.value, parts.value, head.value.checksums, run);
     isCopied = copied.ok && copied.value !== null;
     return copied;
   } finally {
@@ -53,17 +49,17 @@ function leave({ key, size }: CopyItem, { spec: { dataset } }: Copying): Result<
 }
 
 /** Sends all parts; the first failure stops all senders. Null: time was up before the last part. */
-async function sendParts(upload: OpenedUpload, run: Copying): Promise<Result<SentPart[] | null>> {
+async function sendParts(upload: OpenedUpload, run: Copying): Promise<Result<DonePart[] | null>> {
   const { parts } = upload.plan;
   const endsAt = Date.now() + PARTS_SECONDS * 1000;
-  const sent: SentPart[] = [];
+  const sent: DonePart[] = [];
   const stop: { problem: Failure | null } = { problem: null };
   let next = 1;
   const sender = async () => {
     while (next <= parts && stop.problem === null && Date.now() < endsAt) {
       const partNumber = next++;
       const part = await sendPart(upload, partNumber, run);
-      if (part.ok) sent.push({ partNumber, ...part.value });
+      if (part.ok) sent.push({ partNumber, crc64: null, ...part.value });
       else stop.problem = part.failure;
     }
   };
@@ -73,8 +69,16 @@ async function sendParts(upload: OpenedUpload, run: Copying): Promise<Result<Sen
 }
 
 /** `complete` takes no condition, so the destination is looked at just before; the moment between the two remains. */
-async function complete(upload: OpenedUpload, parts: SentPart[], run: Copying): Promise<Result<Row | null>> {
+async function complete(
+  upload: OpenedUpload,
+  parts: DonePart[],
+  told: Checksums | undefined,
+  run: Copying,
+): Promise<Result<Row | null>> {
   const { item, uploadId } = upload;
+  // Parts that are other bytes than the source's never become the object.
+  const whole = compareWhole(upload, parts, told);
+  if (!whole.ok) return whole;
   const key = storeKeyOf(run, item.key);
   const before = await run.store.head(key);
   if (before.ok) return ok(null);
@@ -82,7 +86,7 @@ async function complete(upload: OpenedUpload, parts: SentPart[], run: Copying): 
   const completed = await run.store.completeUpload(key, uploadId, parts);
   const stored = completed.ok ? completed : await completedAfterAll(item, completed.failure, run);
   if (!stored.ok) return stored;
-  const proof = await proofOf(item, stored.value, parts);
+  const proof = await proofOf(item, stored.value, parts, whole.value);
   if (proof !== null) return ok(rowOf(run, item.key, stored.value, proof));
   // R2 holds other bytes than were read. They are taken away while they are still the ones we wrote.
   const now = await run.store.head(key);

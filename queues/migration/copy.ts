@@ -1,13 +1,12 @@
-import type { BatchOutcome } from "../../durable-objects/migration/pages.ts";
-import { exactStream } from "../../workers/adapters/exact-stream.ts";
-import { type Failure, failure, isTransient } from "../../workers/core/failure.ts";
-import { CONNECTIONS_MAX, CONSUMER_MAX_SECONDS } from "../../workers/core/limits.ts";
+import { crc64Of } from "../../workers/adapters/digest.ts";
+import { exactStream, wrongChecksum } from "../../workers/adapters/exact-stream.ts";
+import { type Failure, failure } from "../../workers/core/failure.ts";
 import type { Proof, Row } from "../../workers/core/manifest/row.ts";
 import type { CopyItem, CopyMessage } from "../../workers/core/migration/message.ts";
 import { fail, ok, type Result } from "../../workers/core/result.ts";
 import type { ObjectBody, ObjectInfo } from "../../workers/ports/object-store.ts";
-import { ACK, type Settlement } from "../settle.ts";
-import { forEachLimited } from "../../workers/adapters/for-each-limited.ts";
+import type { Settlement } from "../settle.ts";
+import { settleItems } from "./batch.ts";
 import {
   conflictOf,
   type Copying,
@@ -27,27 +26,15 @@ import {
 
 /** Objects up to this size are held in memory, so that a body that breaks off is told from a put that fails. */
 const BUFFERED_MAX_BYTES = 1024 * 1024;
-/** What is not begun after a third of the consumer's life is left for another: one GET may take over half of it. */
-const BATCH_SECONDS = CONSUMER_MAX_SECONDS / 3;
-
 /** Copies the objects of one batch and settles it once, with every outcome. */
-export async function copyBatch(message: CopyMessage, run: Run): Promise<Settlement> {
-  const outcome: BatchOutcome = { copied: [], grownBytes: 0, failures: [], again: [], late: [] };
-  const endsAt = Date.now() + BATCH_SECONDS * 1000;
-  await forEachLimited(message.items, CONNECTIONS_MAX, async (item) => {
-    if (Date.now() > endsAt) {
-      outcome.late.push(item);
-      return;
-    }
+export function copyBatch(message: CopyMessage, run: Run): Promise<Settlement> {
+  return settleItems(message, run, "copied", async (item) => {
     const copied = await copyObject(item, run);
-    if (copied.ok) {
-      outcome.copied.push(copied.value);
-      outcome.grownBytes += copied.value.size - item.size;
-    } else if (isTransient(copied.failure.code)) outcome.again.push({ item, failure: copied.failure });
-    else outcome.failures.push({ key: item.key, failure: copied.failure });
+    if (!copied.ok) return copied;
+    const { size, etag, proof } = copied.value;
+    // Of a run back the manifest has nothing to learn: it speaks of R2.
+    return ok({ size, etag, proof: proof ?? "size", row: run.spec.direction === "in" ? copied.value : null });
   });
-  await run.migration.settleBatch(message.seq, message.batch, outcome, run.tally);
-  return ACK;
 }
 
 /**
@@ -57,7 +44,7 @@ export async function copyBatch(message: CopyMessage, run: Run): Promise<Settlem
 async function copyObject(listed: CopyItem, run: Run): Promise<Result<Row>> {
   let item = listed;
   for (let attempt = 1; attempt <= 3; attempt++) {
-    const body = await run.source.get(sourceKeyOf(run, item.key));
+    const body = await run.source.get(sourceKeyOf(run, item.key), { checksums: run.spec.checksums });
     if (!body.ok) return fail(sourceFailure(body.failure));
     if (body.value.etag === item.etag) {
       const stored = await store(item, body.value, run);
@@ -105,46 +92,59 @@ async function takenKey(item: CopyItem, run: Run): Promise<Failure | null> {
   return isOfAnotherKey(item, there.value) ? conflictOf(item, there.value) : null;
 }
 
-/** Puts a body whole, on the condition that R2 has what `item.was` says; returns its row, with the proof. */
+/**
+ * Puts a body whole, on the condition that R2 has what `item.was` says; returns its row, with the proof: of the source's
+ * own checksums, where it told them, the strongest.
+ */
 export async function putWhole(item: CopyItem, from: ObjectBody, run: Copying): Promise<Result<Row>> {
   if (from.length !== item.size) {
     await from.body.cancel();
     return fail(failure("source-bad-answer", `The source lists ${item.size} bytes and announced ${from.length}.`));
   }
   const put = await putBody(item, from, run);
-  if (!put.ok) return put;
-  const proof: Proof = from.md5 === null ? "size" : "md5";
-  return ok(rowOf(run, item.key, put.value, proof));
+  return put.ok ? ok(rowOf(run, item.key, put.value, putProof(from))) : put;
 }
 
+function putProof({ checksums, md5 }: ObjectBody): Proof {
+  if (checksums?.sha256 !== undefined) return "sha256";
+  if (checksums?.crc64nvme !== undefined) return "crc64nvme";
+  return md5 === null ? "size" : "md5";
+}
+
+/**
+ * R2 enforces one hash: the SHA-256, else the MD5. A CRC-64/NVME, which it does not take, is compared here, before R2
+ * has the last byte. Where there is a SHA-256 it says it all.
+ */
 async function putBody(item: CopyItem, from: ObjectBody, run: Copying): Promise<Result<ObjectInfo>> {
+  const { sha256, crc64nvme } = from.checksums ?? {};
+  const expected = sha256 === undefined && crc64nvme !== undefined ? { crc64nvme } : undefined;
   const options = {
     ...metadataOf(run, item, from),
     size: item.size,
-    ...(from.md5 === null ? {} : { md5: from.md5 }),
+    ...(sha256 === undefined ? (from.md5 === null ? {} : { md5: from.md5 }) : { sha256 }),
     onlyIf: item.was === null ? ("absent" as const) : { etag: item.was },
   };
   const key = storeKeyOf(run, item.key);
   if (item.size <= BUFFERED_MAX_BYTES) {
     const bytes = await readAll(from);
-    return bytes.ok ? run.store.put(key, bytes.value, options) : bytes;
+    if (!bytes.ok) return bytes;
+    if (expected !== undefined && (await crc64Of(bytes.value)) !== crc64nvme) return fail(wrongChecksum());
+    return run.store.put(key, bytes.value, options);
   }
-  const { readable, broken } = exactStream(from.body, item.size, false);
+  const { readable, broken } = exactStream(from.body, item.size, { expected });
   const put = await run.store.put(key, readable, options);
   if (put.ok) return put;
   await readable.cancel().catch(() => undefined);
-  const reason = await broken;
-  return reason === null ? put : fail(truncated(reason));
+  const problem = await broken;
+  return problem === null ? put : fail(problem);
 }
 
 /** Reads a small body, and not a byte more than was announced. */
 async function readAll(from: ObjectBody): Promise<Result<Uint8Array>> {
-  const { readable, broken } = exactStream(from.body, from.length, false);
+  const { readable, broken } = exactStream(from.body, from.length);
   try {
     return ok(new Uint8Array(await new Response(readable).arrayBuffer()));
   } catch (error) {
-    return fail(truncated((await broken) ?? String(error)));
+    return fail((await broken) ?? failure("source-truncated", `The body broke off: ${String(error)}`));
   }
 }
-
-const truncated = (reason: string): Failure => failure("source-truncated", `The body broke off: ${reason}.`);

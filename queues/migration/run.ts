@@ -1,33 +1,55 @@
-import { bucketOf } from "../../workers/adapters/config.ts";
+import { bucketOf, configOf, credentialsOf } from "../../workers/adapters/config.ts";
 import { datasetOf, migrationOf } from "../../workers/adapters/objects.ts";
 import { createR2Store } from "../../workers/adapters/r2-store.ts";
-import { sourceStoreOf, type SourceStore } from "../../workers/adapters/source-stores.ts";
-import { newTally, type Tally, withR2Counting, withSourceCounting } from "../../workers/adapters/with-counting.ts";
+import { createS3Writer } from "../../workers/adapters/s3-writer.ts";
+import { sourceStoreOf } from "../../workers/adapters/source-stores.ts";
+import {
+  newTally,
+  type Tally,
+  withR2Counting,
+  withSourceCounting,
+  withSourceWriteCounting,
+} from "../../workers/adapters/with-counting.ts";
 import { type Failure, failure } from "../../workers/core/failure.ts";
 import type { Proof, Row } from "../../workers/core/manifest/row.ts";
 import { storeKey } from "../../workers/core/migration/join.ts";
 import { type CopyItem, throughWriter } from "../../workers/core/migration/message.ts";
+import { metadataOfCopy } from "../../workers/core/migration/metadata.ts";
 import { ORIGIN } from "../../workers/core/migration/origin.ts";
 import { partCount } from "../../workers/core/migration/parts.ts";
-import type { MigrationSpec } from "../../workers/core/migration/status.ts";
+import type { CopySpec, MigrationSpec } from "../../workers/core/migration/status.ts";
 import { fail, ok, type Result } from "../../workers/core/result.ts";
-import type { Metadata, ObjectInfo, ObjectStore } from "../../workers/ports/object-store.ts";
+import type {
+  Metadata,
+  ObjectInfo,
+  ObjectReader,
+  ObjectStore,
+  PartSizeReader,
+} from "../../workers/ports/object-store.ts";
 
-/** What copying an object takes. `spec.id` is the name that is left on the copy: a migration's, or a read-through's. */
+/**
+ * What copying an object takes: from `source` to `store`. Of a run back these are R2 and the source's bucket, and
+ * so are the prefixes in `spec`.
+ */
 export interface Copying {
-  spec: MigrationSpec;
-  source: SourceStore;
+  spec: CopySpec;
+  source: ObjectReader & PartSizeReader;
   store: ObjectStore;
 }
 
 /** What one message of a migration works with: both stores, counted, and the objects that keep the books. */
 export interface Run extends Copying {
+  spec: MigrationSpec;
+  /** Penstock's own bucket. */
+  system: ObjectStore;
+  /** Of the queue of migrations. */
+  backlog: () => Promise<number>;
   tally: Tally;
   migration: ReturnType<typeof migrationOf>;
   dataset: ReturnType<typeof datasetOf>;
 }
 
-export function openCopying(spec: MigrationSpec, env: Env): Result<Copying> {
+export function openCopying(spec: CopySpec, env: Env): Result<Copying> {
   const source = sourceStoreOf(env, spec.source.name, "copying");
   if (!source.ok) return source;
   const bucket = bucketOf(env, spec.bucket);
@@ -39,13 +61,35 @@ export function openRun(spec: MigrationSpec, env: Env): Result<Run> {
   const copying = openCopying(spec, env);
   if (!copying.ok) return copying;
   const tally = newTally();
-  return ok({
-    spec,
+  const source = withSourceCounting(copying.value.source, tally);
+  const store = withR2Counting(copying.value.store, tally);
+  const books = {
     tally,
-    source: withSourceCounting(copying.value.source, tally),
-    store: withR2Counting(copying.value.store, tally),
+    system: withR2Counting(createR2Store(env.SYSTEM), tally),
+    backlog: async () => (await env.MIGRATION_QUEUE.metrics()).backlogCount,
     migration: migrationOf(env, spec.id),
     dataset: datasetOf(env, spec.dataset),
+  };
+  return spec.direction === "in"
+    ? ok({ spec, source, store, ...books })
+    : openBack(spec, env, { source, store, ...books });
+}
+
+/** The way back: the two stores change places. */
+function openBack(spec: MigrationSpec, env: Env, run: Omit<Run, "spec">): Result<Run> {
+  const config = configOf(env);
+  if (!config.ok) return config;
+  const place = config.value.sources.get(spec.source.name);
+  const credentials = credentialsOf(env, spec.source.name);
+  if (place === undefined) return fail(failure("unknown-source", `There is no source named "${spec.source.name}".`));
+  if (!credentials.ok) return credentials;
+  const writer = withSourceWriteCounting(createS3Writer(place, credentials.value), run.tally);
+  return ok({
+    ...run,
+    spec: { ...spec, source: { ...spec.source, prefix: spec.prefix }, prefix: spec.source.prefix },
+    // R2 does not tell the size of parts.
+    source: { ...run.store, firstPart: async () => ok(null) },
+    store: { ...run.source, ...writer },
   });
 }
 
@@ -53,21 +97,9 @@ export function openRun(spec: MigrationSpec, env: Env): Result<Run> {
 export const sourceKeyOf = (run: Copying, key: string): string => run.spec.source.prefix + key;
 export const storeKeyOf = (run: Copying, key: string): string => run.spec.prefix + storeKey(key);
 
-/** What is stored with a copy: the source's own metadata, and where the copy came from. */
-export function metadataOf(run: Copying, item: CopyItem, from: ObjectInfo): Metadata {
-  return {
-    // R2 would guess a Content-Type where none is given.
-    http: { contentType: "application/octet-stream", ...from.http },
-    custom: {
-      // A bucket that Penstock filled once names another origin.
-      ...Object.fromEntries(Object.entries(from.custom).filter(([name]) => !name.startsWith("penstock-"))),
-      [ORIGIN.migration]: run.spec.id,
-      [ORIGIN.etag]: from.etag,
-      [ORIGIN.modifiedAt]: String(from.lastModified),
-      ...(storeKey(item.key) === item.key ? {} : { [ORIGIN.key]: encodeURIComponent(item.key) }),
-    },
-  };
-}
+/** What is stored with a copy of the item. */
+export const metadataOf = (run: Copying, item: CopyItem, from: ObjectInfo): Metadata =>
+  metadataOfCopy(from, item.key, run.spec.id);
 
 /** Whether this run wrote what is at the key, from this source object. */
 export const isOurs = (run: Copying, item: CopyItem, there: ObjectInfo): boolean =>
@@ -121,7 +153,7 @@ export function rowOf(run: Copying, key: string, stored: ObjectInfo, proof: Proo
 export async function listAgain(run: Copying, item: CopyItem): Promise<Result<CopyItem>> {
   const key = sourceKeyOf(run, item.key);
   // The key itself is the first of the keys that begin with it.
-  const page = await run.source.list({ prefix: key, after: null });
+  const page = await run.source.list({ prefix: key, after: null, limit: 1 });
   if (!page.ok) return page;
   const object = page.value.objects[0];
   if (object?.key !== key) return fail(failure("source-object-missing"));
@@ -141,4 +173,11 @@ export function sourceFailure(failed: Failure): Failure {
     default:
       return failed;
   }
+}
+
+/** The operations since they were last recorded. */
+export function takeTally(run: Run): Run["tally"] {
+  const taken = { ...run.tally };
+  for (const name of Object.keys(run.tally) as (keyof Run["tally"])[]) run.tally[name] = 0;
+  return taken;
 }

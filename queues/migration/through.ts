@@ -66,7 +66,8 @@ function openThrough(config: DatasetConfig, env: Env): Result<Copying> {
   if (!limits.ok) return limits;
   const { multipartThresholdBytes, partBytes } = limits.value;
   const id = throughWriter(datasetId);
-  return openCopying({ id, dataset, datasetId, source, bucket, prefix, multipartThresholdBytes, partBytes }, env);
+  const limitsOfParts = { multipartThresholdBytes, partBytes };
+  return openCopying({ id, dataset, datasetId, source, bucket, prefix, ...limitsOfParts, checksums: false }, env);
 }
 
 /** Copies the object to where nothing is. Null: it was not copied, or not by a read, and there is no row to write. */

@@ -1,12 +1,8 @@
-import type { Upload } from "../../durable-objects/migration/uploads.ts";
-import { bucketOf } from "../../workers/adapters/config.ts";
-import { md5Of } from "../../workers/adapters/digest.ts";
+import type { FinishedUpload } from "../../durable-objects/migration/uploading.ts";
+import type { DonePart, SentPart, Upload } from "../../durable-objects/migration/uploads.ts";
 import { exactStream } from "../../workers/adapters/exact-stream.ts";
-import { migrationOf } from "../../workers/adapters/objects.ts";
-import { createR2Store } from "../../workers/adapters/r2-store.ts";
 import { type Failure, failure, isTransient } from "../../workers/core/failure.ts";
 import { CONSUMER_MAX_SECONDS } from "../../workers/core/limits.ts";
-import { storeKey } from "../../workers/core/migration/join.ts";
 import type {
   AbortMessage,
   CopyItem,
@@ -34,7 +30,9 @@ import {
   sourceFailure,
   sourceKeyOf,
   storeKeyOf,
+  takeTally,
 } from "./run.ts";
+import { askWhole, multipartEtag } from "./whole-checksum.ts";
 
 /** Parts of one message that are under way at once: each streams, so this bounds connections, not memory. */
 const PARTS_AT_ONCE = 2;
@@ -46,7 +44,7 @@ export async function openUpload(message: UploadMessage, run: Run): Promise<Sett
   const opened = await createListed(message.item, run);
   if (!opened.ok) return giveUp(message, run, opened.failure, message.item);
   const { item, uploadId, plan } = opened.value;
-  const accepted = await run.migration.openUpload(message.seq, message.generation, { item, uploadId, plan }, run.tally);
+  const accepted = await run.migration.openUpload(message, { item, uploadId, plan }, run.tally);
   // Of two racing uploads of one key the first recorded wins.
   if (!accepted) await run.store.abortUpload(storeKeyOf(run, item.key), uploadId);
   return ACK;
@@ -77,8 +75,18 @@ export async function createUpload(item: CopyItem, head: ObjectInfo, run: Copyin
   return uploadId.ok ? ok({ item, uploadId: uploadId.value, plan }) : uploadId;
 }
 
-/** Sends the parts of one message that nobody else holds, each pinned to the ETag the plan was made for. */
-export async function sendParts(message: PartMessage, run: Run): Promise<Settlement> {
+/** What is done with a part, and with an object of which one cannot be done. */
+export interface PartWork {
+  send: typeof sendPart;
+  giveUp: typeof giveUp;
+}
+
+/** Does the parts of one message that nobody else holds: sends them, unless there is other `work` to do with them. */
+export async function sendParts(
+  message: PartMessage,
+  run: Run,
+  work: PartWork = { send: sendPart, giveUp },
+): Promise<Settlement> {
   const claimed = await run.migration.claimParts(message);
   if (claimed === null || claimed.claims.length === 0) return ACK;
   const { upload, claims } = claimed;
@@ -89,7 +97,7 @@ export async function sendParts(message: PartMessage, run: Run): Promise<Settlem
     while (queue.length > 0 && stop.problem === null && Date.now() < endsAt) {
       const claim = queue.shift();
       if (claim === undefined) return;
-      const sent = await sendPart(upload, claim.number, run);
+      const sent = await work.send(upload, claim.number, run);
       if (sent.ok) await run.migration.settlePart(message, claim, sent.value, takeTally(run));
       else {
         stop.problem = sent.failure;
@@ -104,18 +112,18 @@ export async function sendParts(message: PartMessage, run: Run): Promise<Settlem
   }
   const { code } = stop.problem;
   if (code === "source-changed" || code === "upload-lost" || !isTransient(code)) {
-    return giveUp(message, run, stop.problem, upload.item);
+    return work.giveUp(message, run, stop.problem, upload.item);
   }
   await run.migration.releaseParts(message, claims, stop.problem, run.tally);
   return ACK;
 }
 
-/** Sends one part, pinned to the ETag that the plan was made for; `md5` is that of the bytes as they were read. */
+/** Sends one part, pinned to the ETag that the plan was made for. */
 export async function sendPart(
   { item, plan, uploadId }: OpenedUpload,
   partNumber: number,
   run: Copying,
-): Promise<Result<{ etag: string; md5: string }>> {
+): Promise<Result<SentPart>> {
   const { start, end } = partRange(plan, item.size, partNumber);
   const whole = item.size === 0;
   const part = await run.source.get(sourceKeyOf(run, item.key), {
@@ -129,15 +137,18 @@ export async function sendPart(
     await body.cancel();
     return fail(failure("source-changed"));
   }
-  const { readable, md5, broken } = exactStream(body, length, true);
+  const { readable, md5, crc64, broken } = exactStream(body, length, { md5: true, crc64: run.spec.checksums });
   const sent = await run.store.uploadPart(storeKeyOf(run, item.key), uploadId, partNumber, readable, length);
   if (!sent.ok) {
     // The body may have broken first; else whoever still sends is told to stop.
     await readable.cancel().catch(() => undefined);
-    const reason = await broken;
-    return reason === null ? sent : fail(failure("source-truncated", `The part broke off: ${reason}`));
+    const problem = await broken;
+    return problem === null ? sent : fail(problem);
   }
-  return ok({ etag: sent.value, md5: await md5 });
+  const read = { md5: await md5, crc64: await crc64 };
+  // A receiver that has not taken it whole has not got it.
+  if (read.md5 === null) return fail(failure("store-unavailable", "R2 took a part before it had come whole."));
+  return ok({ etag: sent.value, md5: read.md5, crc64: read.crc64 });
 }
 
 /**
@@ -149,26 +160,32 @@ export async function finishUpload(message: FinishMessage, run: Run): Promise<Se
   if (finishing === null) return ACK;
   const { upload, parts } = finishing;
   const { item } = upload;
+  const whole = await askWhole(upload, parts, run);
+  if (!whole.ok) {
+    // Parts that are other bytes than the source's never become the object.
+    if (whole.failure.code === "checksum-mismatch") return giveUp(message, run, whole.failure, item);
+    return postpone(message, run, whole.failure);
+  }
   const key = storeKeyOf(run, item.key);
   const before = await run.store.head(key);
   if (!before.ok && before.failure.code !== "object-not-found") return postpone(message, run, before.failure);
   const there = before.ok ? before.value : null;
   if (there !== null && there.etag !== item.was && isOurs(run, item, there)) {
-    return prove(message, run, item, there, parts); // Completed before, and the answer was lost.
+    return prove(message, run, item, there, parts, whole.value); // Completed before, and the answer was lost.
   }
   if (there !== null && there.etag !== item.was && isReadThrough(run, item, there)) {
-    return yieldTo(there, message, run, upload, parts);
+    return yieldTo(there, message, run, upload, parts, whole.value);
   }
   const isTaken = there !== null && isOfAnotherKey(item, there);
   if ((there?.etag ?? null) !== item.was || isTaken) {
     return giveUp(message, run, there === null ? failure("destination-changed") : conflictOf(item, there), item);
   }
   const completed = await run.store.completeUpload(key, upload.uploadId, parts);
-  if (completed.ok) return prove(message, run, item, completed.value, parts);
+  if (completed.ok) return prove(message, run, item, completed.value, parts, whole.value);
   const { code } = completed.failure;
   if (code !== "upload-lost" && isTransient(code)) return postpone(message, run, completed.failure);
   const after = await run.store.head(key);
-  if (after.ok && isOurs(run, item, after.value)) return prove(message, run, item, after.value, parts);
+  if (after.ok && isOurs(run, item, after.value)) return prove(message, run, item, after.value, parts, whole.value);
   return giveUp(message, run, completed.failure, item);
 }
 
@@ -181,7 +198,8 @@ async function yieldTo(
   message: FinishMessage,
   run: Run,
   upload: Upload,
-  parts: readonly { md5: string }[],
+  parts: readonly DonePart[],
+  whole: "crc64nvme" | null,
 ): Promise<Settlement> {
   const { item, uploadId } = upload;
   if (!isUpToDate(item, there)) {
@@ -190,8 +208,8 @@ async function yieldTo(
   const aborted = await run.store.abortUpload(storeKeyOf(run, item.key), uploadId);
   if (!aborted.ok && isTransient(aborted.failure.code)) return postpone(message, run, aborted.failure);
   // Ours, read from the same source object, prove theirs where both were cut alike.
-  const proof = (await proofOf(item, there, parts)) ?? foundProof(item, there);
-  await run.migration.settleUpload(message, rowOf(run, item.key, there, proof), run.tally);
+  const proof = (await proofOf(item, there, parts, whole)) ?? foundProof(item, there);
+  await run.migration.settleUpload(message, finishedAs(run, item, there, proof), run.tally);
   return ACK;
 }
 
@@ -206,11 +224,12 @@ async function prove(
   run: Run,
   item: CopyItem,
   stored: ObjectInfo,
-  parts: readonly { md5: string }[],
+  parts: readonly DonePart[],
+  whole: "crc64nvme" | null,
 ): Promise<Settlement> {
-  const proof = await proofOf(item, stored, parts);
+  const proof = await proofOf(item, stored, parts, whole);
   if (proof !== null) {
-    await run.migration.settleUpload(message, rowOf(run, item.key, stored, proof), run.tally);
+    await run.migration.settleUpload(message, finishedAs(run, item, stored, proof), run.tally);
     return ACK;
   }
   // R2 holds other bytes than were read. They are taken away while they are still the ones we wrote.
@@ -221,28 +240,35 @@ async function prove(
   return giveUp(message, run, problem, { ...item, was: null });
 }
 
-/** What parts, as they were read, say of an object that they were or might have been put together to; null: it is another. */
+/**
+ * What parts, as they were read, say of an object that they were or might have been put together to; null: it is another.
+ * `whole`: what the source's own checksum of the whole object said of them.
+ */
 export async function proofOf(
   item: CopyItem,
   stored: ObjectInfo,
   parts: readonly { md5: string }[],
+  whole: "crc64nvme" | null,
 ): Promise<Proof | null> {
   if (stored.size !== item.size) return null;
-  const bytes = Uint8Array.fromHex(parts.map(({ md5 }) => md5).join(""));
-  if (`${await md5Of(bytes)}-${parts.length}` !== stored.etag) return null;
-  return stored.etag === item.etag ? "etag" : "parts";
+  // The way back may lead into a bucket that is encrypted so; R2's ETags speak.
+  if (stored.encrypted === true) return whole ?? "size";
+  if ((await multipartEtag(parts)) !== stored.etag) return null;
+  return stored.etag === item.etag ? "etag" : (whole ?? "parts");
 }
 
+/** Of a run back the manifest has nothing to learn: it speaks of R2. */
+const finishedAs = (run: Run, item: CopyItem, stored: ObjectInfo, proof: Proof): FinishedUpload => ({
+  proof,
+  etag: stored.etag,
+  row: run.spec.direction === "in" ? rowOf(run, item.key, stored, proof) : null,
+});
+
 /** R2 keeps an abandoned upload, and bills it, for seven days. */
-export async function abortUpload(message: AbortMessage, env: Env): Promise<Settlement> {
-  const migration = migrationOf(env, message.migration);
-  const place = await migration.place();
-  const bucket = place === null ? null : bucketOf(env, place.bucket);
-  if (place !== null && bucket !== null) {
-    const aborted = await createR2Store(bucket).abortUpload(place.prefix + storeKey(message.key), message.uploadId);
-    if (!aborted.ok && isTransient(aborted.failure.code)) return settlementOf(aborted.failure);
-  }
-  await migration.settleMessage(message.seq);
+export async function abortUpload(message: AbortMessage, run: Run): Promise<Settlement> {
+  const aborted = await run.store.abortUpload(storeKeyOf(run, message.key), message.uploadId);
+  if (!aborted.ok && isTransient(aborted.failure.code)) return settlementOf(aborted.failure);
+  await run.migration.settleMessage(message.seq);
   return ACK;
 }
 
@@ -261,11 +287,4 @@ async function giveUp(
   }
   await run.migration.giveUpUpload(message, problem, restart, run.tally);
   return ACK;
-}
-
-/** The operations since they were last recorded. */
-function takeTally(run: Run): Run["tally"] {
-  const taken = { ...run.tally };
-  run.tally.classA = run.tally.classB = run.tally.queue = run.tally.sourceGet = run.tally.sourceList = 0;
-  return taken;
 }

@@ -46,6 +46,15 @@ export function describeListing(it: () => ReaderSetup): void {
         expect(walked.pages.length).toBeGreaterThan(1);
       });
 
+      test.each([1, 7, 999, 1000])("has at most as many as are asked for: %d", async (limit) => {
+        const first = expectOk(await it().reader.list({ prefix, after: null, limit }));
+        expect(first.objects.map(({ key }) => key)).toEqual(keys.slice(0, limit));
+        expect(first.next).toBe(keys[limit - 1]);
+        const last = expectOk(await it().reader.list({ prefix, after: keys[1003] ?? "", limit }));
+        expect(last.objects.map(({ key }) => key)).toEqual([keys[1004]]);
+        expect(last.next).toBeNull();
+      });
+
       test("can be resumed after any key", async () => {
         expect((await walk(it().reader, prefix, keys[499])).keys).toEqual(keys.slice(500));
         expect((await walk(it().reader, prefix, keys[1003])).keys).toEqual(keys.slice(1004));

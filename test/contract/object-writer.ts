@@ -137,6 +137,35 @@ export function describeObjectWriter(name: string, setup: () => ObjectStore): vo
       });
     });
 
+    describe("an announced SHA-256", () => {
+      const sha256 = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"; // of "hello"
+
+      test.each(["bytes", "a stream"])("that is right is accepted for %s", async (kind) => {
+        const body = kind === "bytes" ? utf8("hello") : fixed(utf8("hello"));
+        const info = expectOk(await store.put(`w/sha256/right/${kind}`, body, { ...plain(utf8("hello")), sha256 }));
+        expect(info.etag).toBe("5d41402abc4b2a76b9719d911017c592");
+        expect(await textAt(store, `w/sha256/right/${kind}`)).toBe("hello");
+        // What a store tells of it, if anything, is it.
+        const told = expectOk(await store.head(`w/sha256/right/${kind}`, { checksums: true })).checksums;
+        expect(told?.sha256 ?? sha256).toBe(sha256);
+      });
+
+      test.each(["bytes", "a stream"])(
+        "that is wrong is a mismatch for %s, and leaves what was there",
+        async (kind) => {
+          for (const before of ["", "old"]) {
+            const key = `w/sha256/wrong/${kind}/${before}`;
+            if (before !== "") await put(key, before);
+            const bytes = pattern(100_000);
+            const body = kind === "bytes" ? bytes : fixed(bytes);
+            expect(await store.put(key, body, { ...plain(bytes), sha256 })).toMatchObject(refused("checksum-mismatch"));
+            if (before === "") expect(await store.head(key)).toMatchObject(refused("object-not-found"));
+            else expect(await textAt(store, key)).toBe(before);
+          }
+        },
+      );
+    });
+
     describe("metadata", () => {
       test("of 8,192 bytes in all is taken, keys counted with values", async () => {
         const custom = { key: "v".repeat(8189) };

@@ -62,7 +62,9 @@ async function refused(
 const BODIES: [string, string, object][] = [
   ["PUT", "/v1/datasets/other", { kind: "files", prefix: "other/" }],
   ["POST", "/v1/datasets/era5/capabilities", { prefixes: [""] }],
+  ["PATCH", "/v1/datasets/era5", { liveTtlSeconds: 10 }],
   ["POST", "/v1/migrations", { dataset: "era5" }],
+  ["POST", "/v1/migrations/mig_00000000000000000000000000/verify", { deep: true }],
   ["POST", "/v1/jobs", { name: "j", dataset: "era5", input: { prefixes: [""] } }],
   ["POST", "/v1/jobs/JOB/heartbeat", { node: "n" }],
   ["POST", "/v1/jobs/JOB/urls", { method: "GET", keys: ["in/0"] }],

@@ -133,6 +133,49 @@ describe("from source to R2", () => {
     });
   });
 
+  it("tells of a migration as it goes, by events that nobody on the way holds back", async () => {
+    const { id } = await admin.call<Migration>("POST", "/v1/migrations", { dataset: "precip" });
+    const path = `/v1/migrations/${id}`;
+    // Before the listing has ended, or, where that was quick, after the end: then there is nothing to hold back.
+    const paused = await admin.call("POST", `${path}/pause`).catch(() => null);
+    const headers = { authorization: `Bearer ${instance.tokens.read}`, "accept-encoding": "gzip, br" };
+    const response = await fetch(`${instance.url}${path}/events`, { headers });
+    expect(response.headers.get("content-type")).toBe("text/event-stream");
+    expect(response.headers.get("content-encoding")).toBeNull();
+    const reader = response.body?.pipeThrough(new TextDecoderStream()).getReader();
+    let heard = "";
+    const until = async (event: string) => {
+      while (!heard.includes(`event: ${event}\n`)) {
+        const { done, value } = (await reader?.read()) ?? {};
+        if (done !== false) throw new Error(`The events ended: ${heard}`);
+        heard += value;
+      }
+    };
+    await until("status");
+    if (paused !== null) {
+      expect(heard).toContain('"state":"paused"');
+      await admin.call("POST", `${path}/resume`);
+    }
+    await until("end");
+    expect(heard).toContain('"state":"done"');
+  });
+
+  it("reports a line an object", async () => {
+    const { migrations } = await admin.call<{ migrations: { id: string }[] }>("GET", "/v1/migrations");
+    const headers = { authorization: `Bearer ${instance.tokens.read}` };
+    const outcomesOf = async ({ id }: { id: string }) => {
+      const response = await fetch(`${instance.url}/v1/migrations/${id}/report`, { headers });
+      expect(response.headers.get("x-penstock-complete")).toBe("true");
+      const lines = (await response.text()).split("\n").slice(0, -1);
+      const parsed = lines.map((line) => JSON.parse(line) as { key: string; outcome: string });
+      expect(parsed.map(({ key }) => key).sort()).toEqual([...objects.keys()].sort());
+      return [...new Set(parsed.map(({ outcome }) => outcome))];
+    };
+    const [first, second] = migrations;
+    if (first === undefined || second === undefined) throw new Error("There were two migrations.");
+    expect([await outcomesOf(first), await outcomesOf(second)]).toEqual([["copied"], ["same"]]);
+  });
+
   it("serves every byte by a capability that the read role asked for", async () => {
     const reader = createClient(instance.url, instance.tokens.read);
     const read = await reader.call<{ rootUrl: string }>("POST", "/v1/datasets/precip/capabilities", { prefixes: [""] });

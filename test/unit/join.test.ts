@@ -1,6 +1,13 @@
 import { describe, expect, test } from "vitest";
 import { KEY_MAX_BYTES, OBJECT_MAX_BYTES } from "../../workers/core/limits.ts";
-import { joinPage, type Listed, type Remembered, storeKey } from "../../workers/core/migration/join.ts";
+import {
+  joinPage,
+  type Listed,
+  type Overwrite,
+  OVERWRITES,
+  type Remembered,
+  storeKey,
+} from "../../workers/core/migration/join.ts";
 
 const HEX = "d41d8cd98f00b204e9800998ecf8427e";
 const OTHER = "5d41402abc4b2a76b9719d911017c592";
@@ -13,15 +20,25 @@ const listed = (key: string, more: Partial<Listed> = {}): Listed => ({
 });
 
 interface There {
-  destination?: Record<string, { etag: string; size: number }>;
-  remembered?: Record<string, Remembered>;
+  destination?: Record<string, { etag: string; size: number; lastModified?: number }>;
+  remembered?: Record<string, Partial<Remembered>>;
   prefixBytes?: number;
+  overwrite?: Overwrite;
+  buriedAt?: Record<string, number>;
+  onlyNew?: boolean;
 }
-const join = (source: readonly Listed[], { destination = {}, remembered = {}, prefixBytes = 0 }: There = {}) =>
-  joinPage(source, new Map(Object.entries(destination)), new Map(Object.entries(remembered)), {
-    multipartThresholdBytes: 1000,
-    prefixBytes,
+const join = (source: readonly Listed[], there: There = {}) => {
+  const { destination = {}, remembered = {}, prefixBytes = 0, overwrite = "if-different", buriedAt = {} } = there;
+  const stored = Object.entries(destination).map(([key, object]) => [key, { lastModified: 0, ...object }] as const);
+  const rows = Object.entries(remembered).map(
+    ([key, row]) => [key, { etag: HEX, sourceEtag: null, sourceModifiedAt: null, writer: "mig_1", ...row }] as const,
+  );
+  return joinPage(source, new Map(stored), new Map(rows), {
+    ...{ multipartThresholdBytes: 1000, prefixBytes, overwrite },
+    buriedAt: new Map(Object.entries(buriedAt)),
+    ...(there.onlyNew === undefined ? {} : { onlyNew: there.onlyNew }),
   });
+};
 const codes = (plan: ReturnType<typeof joinPage>) => plan.failures.map(({ key, failure }) => [key, failure.code]);
 
 describe("a key that R2 does not have", () => {
@@ -31,6 +48,7 @@ describe("a key that R2 does not have", () => {
       small: [{ key, size, etag, lastModified, was: null }],
       large: [],
       same: [],
+      kept: [],
       failures: [],
     });
   });
@@ -214,16 +232,178 @@ describe("what cannot be copied is a failure of that key alone", () => {
   );
 });
 
+/** What became of the only object, in a word. */
+const fate = (plan: ReturnType<typeof joinPage>): string => {
+  const [copied, same, kept, failed] = [
+    [...plan.small, ...plan.large][0],
+    plan.same[0],
+    plan.kept[0],
+    plan.failures[0],
+  ];
+  if (copied !== undefined) return copied.was === null ? "copied" : `copied over ${copied.was}`;
+  if (kept !== undefined) return `kept: ${kept.why}`;
+  return same === undefined ? (failed?.failure.code ?? "nothing") : "same";
+};
+
+describe("what becomes of an object by the overwrite policy", () => {
+  const at = 1_700_000_000_000;
+  const equal = { destination: { a: { etag: HEX, size: 100, lastModified: at - 1 } } };
+  const different = { destination: { a: { etag: "old", size: 100, lastModified: at - 1 } } };
+  const later = { destination: { a: { etag: "old", size: 100, lastModified: at } } };
+  const copiedFromOlder = { ...later, remembered: { a: { etag: "old", sourceEtag: OTHER, sourceModifiedAt: at - 1 } } };
+  const copiedFromThis = { ...different, remembered: { a: { etag: "old", sourceEtag: OTHER, sourceModifiedAt: at } } };
+  const rowOfAnother = {
+    ...different,
+    remembered: { a: { etag: "older", sourceEtag: OTHER, sourceModifiedAt: at + 9 } },
+  };
+  const rowWithoutTime = { ...different, remembered: { a: { etag: "old", sourceEtag: null, sourceModifiedAt: null } } };
+
+  test.each<[string, There, Record<Overwrite, string>]>([
+    ["missing", {}, { "if-different": "copied", never: "copied", "if-newer": "copied", always: "copied" }],
+    ["equal", equal, { "if-different": "same", never: "same", "if-newer": "same", always: `copied over ${HEX}` }],
+    [
+      "different, and modified at the source since it was put",
+      different,
+      {
+        ...{ "if-different": "copied over old", never: "kept: never" },
+        ...{ "if-newer": "copied over old", always: "copied over old" },
+      },
+    ],
+    [
+      "different, and put in the moment of the source's change, or later",
+      later,
+      {
+        ...{ "if-different": "copied over old", never: "kept: never" },
+        ...{ "if-newer": "kept: not-newer", always: "copied over old" },
+      },
+    ],
+    [
+      "different, and copied from an older state, however late",
+      copiedFromOlder,
+      {
+        ...{ "if-different": "copied over old", never: "kept: never" },
+        ...{ "if-newer": "copied over old", always: "copied over old" },
+      },
+    ],
+    [
+      "different, and copied from another state of the same time",
+      copiedFromThis,
+      {
+        ...{ "if-different": "copied over old", never: "kept: never" },
+        ...{ "if-newer": "kept: not-newer", always: "copied over old" },
+      },
+    ],
+    [
+      "different, with a row of what is there no more: its own time counts",
+      rowOfAnother,
+      {
+        ...{ "if-different": "copied over old", never: "kept: never" },
+        ...{ "if-newer": "copied over old", always: "copied over old" },
+      },
+    ],
+    [
+      "different, with a row that knows no time: its own counts",
+      rowWithoutTime,
+      {
+        ...{ "if-different": "copied over old", never: "kept: never" },
+        ...{ "if-newer": "copied over old", always: "copied over old" },
+      },
+    ],
+  ])("%s", (_which, there, expected) => {
+    for (const overwrite of OVERWRITES) {
+      expect(fate(join([listed("a")], { ...there, overwrite })), overwrite).toBe(expected[overwrite]);
+    }
+  });
+
+  test("what is kept is named with its reason, and is no failure though it could not be copied", () => {
+    const item = listed("a", { storageClass: "GLACIER", size: 200 });
+    expect(join([item], { ...different, overwrite: "never" })).toEqual({
+      ...{ small: [], large: [], same: [], failures: [] },
+      kept: [{ item, why: "never" }],
+    });
+  });
+
+  test("what cannot be copied is a failure under `always`, though it is there", () => {
+    const plan = join([listed("a", { storageClass: "GLACIER" })], { ...equal, overwrite: "always" });
+    expect(codes(plan)).toEqual([["a", "source-archived"]]);
+  });
+});
+
+describe("a key that was deleted in R2 on purpose", () => {
+  const at = 1_700_000_000_000;
+  test.each<[string, number, There, string]>([
+    ["is not copied again", at + 1, {}, "kept: deleted"],
+    ["is not copied again if the source changed in that moment", at, {}, "kept: deleted"],
+    ["is copied if the source changed since", at - 1, {}, "copied"],
+    ["is copied again by `always`", at + 1, { overwrite: "always" }, "copied"],
+    ["is not copied again by `if-newer`", at + 1, { overwrite: "if-newer" }, "kept: deleted"],
+    ["is copied by `never`, too, if the source changed since", at - 1, { overwrite: "never" }, "copied"],
+    ["is the same if it is there again", at + 1, { destination: { a: { etag: HEX, size: 100 } } }, "same"],
+    [
+      "is kept if something else is there again",
+      at + 1,
+      { destination: { a: { etag: OTHER, size: 100 } } },
+      "kept: deleted",
+    ],
+  ])("%s", (_what, time, there, expected) => {
+    expect(fate(join([listed("a")], { ...there, buriedAt: { a: time } }))).toBe(expected);
+  });
+
+  test("is known by its NFC key", () => {
+    expect(fate(join([listed("cafe\u0301")], { buriedAt: { "caf\u00e9": at } }))).toBe("kept: deleted");
+  });
+});
+
+describe("on the way back, where the listing is R2's and the destination the source's,", () => {
+  const back = (there: There = {}) => fate(join([listed("a")], { ...there, onlyNew: true }));
+  const row = (more: Partial<Remembered>) => ({ remembered: { a: { etag: HEX, ...more } } });
+
+  test.each<[string, There, string]>([
+    ["what nobody wrote down is copied", {}, "copied"],
+    ["a job's output is copied", row({ writer: "job_1" }), "copied"],
+    ["what a migration copied, and the source has no more, stays away", row({ writer: "mig_1" }), "kept: is-source's"],
+    ["and so does what was copied because it was read", row({ writer: "through:ds_1" }), "kept: is-source's"],
+    ["but not if it was written over since", row({ writer: "mig_1", etag: OTHER }), "copied"],
+    ["what both have is the same", { destination: { a: { etag: HEX, size: 100 } } }, "same"],
+    [
+      "also by its row, where the copy was cut into other parts",
+      { destination: { a: { etag: `${OTHER}-3`, size: 100 } }, ...row({ sourceEtag: `${OTHER}-3` }) },
+      "same",
+    ],
+    [
+      "but not by a row of what R2 has no more",
+      { destination: { a: { etag: `${OTHER}-3`, size: 100 } }, ...row({ etag: OTHER, sourceEtag: `${OTHER}-3` }) },
+      "kept: never",
+    ],
+    [
+      "what the source has otherwise is never written over",
+      { destination: { a: { etag: OTHER, size: 100 } } },
+      "kept: never",
+    ],
+  ])("%s", (_what, there, expected) => {
+    for (const overwrite of OVERWRITES) expect(back({ ...there, overwrite }), overwrite).toBe(expected);
+  });
+
+  test("what the source could not name is a failure, as on the way in", () => {
+    expect(codes(join([listed("a".repeat(1020))], { onlyNew: true, prefixBytes: 5 }))).toEqual([
+      ["a".repeat(1020), "key-too-long"],
+    ]);
+  });
+});
+
 test("every object of a page is planned exactly once", () => {
   const page = [
     listed("copied"),
     listed("e\u0301"),
     listed("huge", { size: OBJECT_MAX_BYTES + 1 }),
     listed("large", { size: 5000 }),
+    listed("kept"),
     listed("same"),
     listed("é"),
   ];
-  const plan = join(page, { destination: { same: { etag: HEX, size: 100 } } });
-  const planned = [...plan.small, ...plan.large, ...plan.same.map(({ item }) => item), ...plan.failures];
+  const destination = { same: { etag: HEX, size: 100 }, kept: { etag: OTHER, size: 100 } };
+  const { small, large, same, kept, failures } = join(page, { destination, overwrite: "never" });
+  expect([small, large, same, kept, failures].map(({ length }) => length)).toEqual([1, 1, 1, 1, 3]);
+  const planned = [...small, ...large, ...[...same, ...kept].map(({ item }) => item), ...failures];
   expect(planned.map(({ key }) => key).toSorted()).toEqual(page.map(({ key }) => key).toSorted());
 });

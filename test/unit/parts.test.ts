@@ -7,7 +7,7 @@ import {
   PARTS_MAX,
   PUT_MAX_BYTES,
 } from "../../workers/core/limits.ts";
-import { partCount, partRange, planParts } from "../../workers/core/migration/parts.ts";
+import { expectedParts, partCount, partRange, planParts, usualPartBytes } from "../../workers/core/migration/parts.ts";
 
 const MiB = 1024 * 1024;
 const GiB = 1024 * MiB;
@@ -194,5 +194,27 @@ describe("the parts", () => {
 
   test("of an empty object are one part of no bytes", () => {
     expect(partRange(plan(0), 0, 1)).toEqual({ start: 0, end: -1 });
+  });
+});
+
+describe("what a listing alone tells of an object's parts", () => {
+  const hex = "d41d8cd98f00b204e9800998ecf8427e";
+
+  test.each<[string, number, number, number | null]>([
+    ["8 MiB where three of them make 20", 20 * MiB, 3, 8 * MiB],
+    ["the smallest part there may be, for one of less", 1, 1, 5 * MiB],
+    ["none where no usual size gives nine", 46 * MiB, 9, null],
+    ["none of more parts than bytes", 3, 4, null],
+  ])("a usual size: %s", (_which, size, count, expected) => {
+    expect(usualPartBytes(size, count)).toBe(expected);
+  });
+
+  test.each<[string, { etag: string; size: number }, number]>([
+    ["as many as its ETag says", { etag: `${hex}-3`, size: 20 * MiB }, 3],
+    ["of the default size where its ETag says nothing", { etag: hex, size: 130 * MiB }, 3],
+    ["of the default size where what it says is unusual", { etag: `${hex}-9`, size: 46 * MiB }, 1],
+    ["one of nothing", { etag: hex, size: 0 }, 1],
+  ])("their number: %s", (_which, object, expected) => {
+    expect(expectedParts(object, 64 * MiB)).toBe(expected);
   });
 });

@@ -9,9 +9,9 @@ const EVERY_MINUTE = "* * * * *";
 const NOW = Date.now();
 const minutes = (count: number) => NOW + count * 60_000;
 
-async function register(name: string): Promise<void> {
+async function register(name: string, schedule = EVERY_MINUTE): Promise<void> {
   await registerDataset(name, `${name}/`);
-  const claim = { name, kind: "files", bucket: "DATASETS", prefix: `${name}/`, schedule: EVERY_MINUTE };
+  const claim = { name, kind: "files", bucket: "DATASETS", prefix: `${name}/`, schedule };
   await directoryOf(env).claimDataset(claim, `ds_${name}`);
 }
 
@@ -56,5 +56,26 @@ describe("a tick of the cron", () => {
     await register("cron-c");
     await tick(NOW - 60_000, envWith("plain"));
     expect(await runOf("cron-c")).toBeNull();
+  });
+
+  it("says what it could not start, and asks again when that falls due again, not at every tick", async () => {
+    await register("cron-d", "0 * * * *");
+    const warn = vi.spyOn(console, "warn").mockReturnValue(undefined);
+    const said = () => warn.mock.calls.map(([line]) => String(line)).filter((line) => line.includes("cron-d"));
+    const misconfigured = envWith("plain", { SOURCES: {} });
+    const hour = Math.ceil(NOW / 3_600_000) * 3_600_000;
+    for (const [minute, times] of [
+      [0, 1],
+      [1, 1],
+      [59, 1],
+      [60, 2],
+    ] as const) {
+      await tick(hour + minute * 60_000, misconfigured);
+      expect(said()).toHaveLength(times);
+    }
+    expect(JSON.parse(said()[0] ?? "")).toMatchObject({ dataset: "cron-d", code: "unknown-source" });
+    expect(await runOf("cron-d")).toBeNull();
+    await tick(hour + 120 * 60_000, envWith("plain"));
+    expect(await runOf("cron-d")).toMatch(/^mig_/);
   });
 });

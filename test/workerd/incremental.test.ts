@@ -2,8 +2,8 @@ import { runInDurableObject } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import { describe, expect, it } from "vitest";
 import { migrationOf } from "../../workers/adapters/objects.ts";
-import { BATCHES_IN_FLIGHT_MAX } from "../../workers/core/limits.ts";
-import type { CopyItem } from "../../workers/core/migration/message.ts";
+import { MESSAGES_IN_FLIGHT_MAX } from "../../workers/core/limits.ts";
+import { type CopyItem, sentItem } from "../../workers/core/migration/message.ts";
 import { bury, carry, deliver } from "./harness/delivery.ts";
 import { expectExact } from "./harness/expect-exact.ts";
 import { registerDataset, startRun, statusOf } from "./harness/run.ts";
@@ -127,19 +127,20 @@ describe("what changes between listing and copying", { timeout: 60_000 }, () => 
 });
 
 describe("a listing that waits for the copying", () => {
-  it("goes on when the uploads that held it back have ended", async () => {
+  it("goes on when the batches that held it back have ended", async () => {
     await fill("held/", new Map([["z", text("z")]]));
     await registerDataset("held", "held/");
     const run = await startRun("held", envWith("plain"));
     const stub = migrationOf(env, run.id);
-    const items = Array.from({ length: BATCHES_IN_FLIGHT_MAX + 1 }, (_, i): CopyItem => {
-      return { key: `k${String(i).padStart(4, "0")}`, size: 1e9, etag: "e", lastModified: 0, was: null };
+    // As many batches as there may be under way, each a message of its own by its bytes.
+    const items = Array.from({ length: MESSAGES_IN_FLIGHT_MAX + 1 }, (_, i): CopyItem => {
+      return { key: `k${String(i).padStart(4, "0")}`, size: 1024 ** 3, etag: "e", lastModified: 0, was: null };
     });
     const rows = () =>
       runInDurableObject(stub, (_, { storage }) =>
         storage.sql
           .exec<{ seq: number; due: number | null; type: string }>(
-            "SELECT seq, due_at AS due, body ->> 'type' AS type FROM outbox ORDER BY seq",
+            "SELECT seq, due_at AS due, type FROM outbox ORDER BY seq",
           )
           .toArray(),
       );
@@ -147,23 +148,32 @@ describe("a listing that waits for the copying", () => {
     const page = {
       after: null,
       upTo: "k9999",
-      isLast: false,
+      rest: { after: "k9999", end: null },
+      cuts: [],
       skipped: { objects: 0, bytes: 0 },
+      proofs: {},
       found: [],
+      small: items,
+      large: [],
+      largeParts: 0,
       failures: [],
+      extraneous: [],
+      hazards: {},
+      report: null,
     };
-    await stub.recordPage(list?.seq ?? 0, { ...page, small: [], large: items }, {});
+    const next = await stub.recordPage(list?.seq ?? 0, page, {}, true);
+    expect(next, "its consumer goes on with nothing").toBe(null);
     const held = async () => (await rows()).filter(({ type, due }) => type === "list" && due === null).length;
     expect(await held()).toBe(1);
-    const uploads = (await rows()).filter(({ type }) => type === "upload");
+    const batches = (await rows()).filter(({ type }) => type === "copy");
     for (const [i, item] of items.slice(0, 2).entries()) {
       const body = {
         v: 1 as const,
         migration: run.id,
-        type: "upload" as const,
-        generation: 1,
-        item,
-        seq: uploads[i]?.seq ?? 0,
+        type: "copy" as const,
+        tries: 0,
+        items: [sentItem(item)],
+        seq: batches[i]?.seq ?? 0,
       };
       await bury({ queue: "migration", body, deliveries: 0 }, run.env);
     }

@@ -11,12 +11,15 @@ import {
   PUT_MAX_BYTES,
 } from "../core/limits.ts";
 import { nameSchema } from "../core/manifest/dataset.ts";
+import { type Prices, pricesSchema } from "../core/migration/estimate.ts";
 import { fail, ok, type Result } from "../core/result.ts";
 import { type Credentials, type SourceConfig, sourceSchema } from "../core/source.ts";
 
 /** The Worker's variables and secrets, read and checked. */
 export interface Config {
   sources: ReadonlyMap<string, SourceConfig>;
+  /** Dollars, by which migrations are estimated. */
+  prices: Prices;
   /** The S3 names of the bucket bindings that datasets may use. */
   buckets: ReadonlyMap<string, string>;
   r2Endpoint: string;
@@ -51,6 +54,7 @@ const table = <T extends z.ZodType>(schema: T) =>
 
 const schema = z.object({
   SOURCES: table(z.record(nameSchema, sourceSchema)).default({}),
+  PRICES: table(pricesSchema).prefault({}),
   BUCKETS: table(
     z.record(
       z.string().refine((name) => name !== "SYSTEM", "no dataset may name it"),
@@ -103,6 +107,7 @@ function parseConfig(env: Env): Result<Config> {
   const vars = parsed.data;
   return ok({
     sources: new Map(Object.entries(vars.SOURCES)),
+    prices: vars.PRICES,
     buckets: new Map(Object.entries(vars.BUCKETS)),
     r2Endpoint: vars.R2_ENDPOINT,
     r2Credentials: { accessKeyId: vars.R2_ACCESS_KEY_ID, secretAccessKey: vars.R2_SECRET_ACCESS_KEY },

@@ -5,7 +5,7 @@ import { compareUtf8 } from "../core/migration/utf8-order.ts";
 import { fail, ok, type Result } from "../core/result.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { Metadata, ObjectInfo, ObjectStore } from "../ports/object-store.ts";
-import { md5Of } from "./digest.ts";
+import { md5Of, sha256Of } from "./digest.ts";
 
 export interface MemoryStoreOptions {
   clock?: Clock;
@@ -37,7 +37,7 @@ interface Upload {
  *   R2 normalises keys to NFC; this store does not.
  * - A listing ascends by the keys' UTF-8 bytes. `after` need not be a key, and nothing outside `prefix` is listed.
  * - A write is seen whole or not at all. It takes effect in one step, after the body was read to its end and was found
- *   to have the announced size and MD5; its condition is looked at in that step. What was at the key stays until then.
+ *   to have the announced size and hash; its condition is looked at in that step. What was at the key stays until then.
  * - A condition on reading comes before the range: a wrong `ifMatch` is `precondition-failed` whatever the range.
  * - An object put whole has its MD5 as ETag. One uploaded in parts has S3's multipart ETag, the MD5 of the parts' MD5s
  *   and "-N", and vouches for no MD5. A part's ETag is opaque, as R2's is, and new each time the part is sent.
@@ -68,13 +68,14 @@ export function createMemoryStore(options: MemoryStoreOptions = {}): ObjectStore
   }
 
   return {
-    async list({ prefix, after }) {
+    async list({ prefix, after, limit = pageSize }) {
       const keys = [...objects.keys()]
         .filter((key) => key.startsWith(prefix) && (after === null || compareUtf8(key, after) > 0))
         .toSorted(compareUtf8);
-      const page = keys.slice(0, pageSize).flatMap((key) => objects.get(key) ?? []);
+      const most = Math.min(limit, pageSize);
+      const page = keys.slice(0, most).flatMap((key) => objects.get(key) ?? []);
       const listed = page.map(({ info: { key, size, etag, lastModified } }) => ({ key, size, etag, lastModified }));
-      return ok({ objects: listed, next: keys.length > pageSize ? (listed.at(-1)?.key ?? null) : null });
+      return ok({ objects: listed, next: keys.length > most ? (listed.at(-1)?.key ?? null) : null });
     },
 
     async head(key) {
@@ -95,13 +96,14 @@ export function createMemoryStore(options: MemoryStoreOptions = {}): ObjectStore
       return ok({ ...structuredClone(info), ...span, body });
     },
 
-    async put(key, body, { size, md5, onlyIf, ...metadata }) {
+    async put(key, body, { size, md5, sha256, onlyIf, ...metadata }) {
       const refused = check(key, metadata);
       if (refused !== null) return refused;
       const bytes = await read(body, size);
       if (!bytes.ok) return bytes;
       const computed = await md5Of(bytes.value);
       if (md5 !== undefined && md5 !== computed) return fail(failure("checksum-mismatch"));
+      if (sha256 !== undefined && sha256 !== (await sha256Of(bytes.value))) return fail(failure("checksum-mismatch"));
       // From here to the write nothing is awaited, so that no other write comes between.
       const there = objects.get(key)?.info.etag;
       const holds = onlyIf === undefined || there === (onlyIf === "absent" ? undefined : onlyIf.etag);

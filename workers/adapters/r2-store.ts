@@ -1,6 +1,7 @@
 import { failure, type Failure } from "../core/failure.ts";
 import type { ByteRange } from "../core/http/range.ts";
 import { LIST_MAX_KEYS, METADATA_MAX_BYTES } from "../core/limits.ts";
+import { metadataBytes } from "../core/migration/metadata.ts";
 import { fail, ok, type Result } from "../core/result.ts";
 import type {
   HttpMetadata,
@@ -17,7 +18,7 @@ export function createR2Store(bucket: R2Bucket): ObjectStore & Refresher {
   /** Null for the body where the condition does not hold. */
   async function read(
     key: string,
-    range: ByteRange | undefined,
+    { range, checksums }: { range?: ByteRange | undefined; checksums?: boolean },
     onlyIf?: R2Conditional,
   ): Promise<Result<(ObjectInfo & { body: null }) | ObjectBody>> {
     const got = await attempt<(ObjectInfo & { body: null }) | ObjectBody>(async () => {
@@ -27,9 +28,9 @@ export function createR2Store(bucket: R2Bucket): ObjectStore & Refresher {
       };
       const object: R2ObjectBody | R2Object | null = await bucket.get(key, options);
       if (object === null) return fail(failure("object-not-found"));
-      if (!("body" in object) || object.body === undefined) return ok({ ...infoOf(object), body: null });
+      if (!("body" in object) || object.body === undefined) return ok({ ...infoOf(object, checksums), body: null });
       const { offset, length } = servedRange(object, range);
-      return ok({ ...infoOf(object), offset, length, body: object.body });
+      return ok({ ...infoOf(object, checksums), offset, length, body: object.body });
     });
     if (got.ok || got.failure.code !== "store-unavailable" || range === undefined) return got;
     // The simulator breaks on a bounded range that starts at the object's end (miniflare 5.20261102), where R2 answers
@@ -40,11 +41,11 @@ export function createR2Store(bucket: R2Bucket): ObjectStore & Refresher {
   }
 
   return {
-    async list({ prefix, after }) {
+    async list({ prefix, after, limit = LIST_MAX_KEYS }) {
       return attempt(async () => {
         const page = await bucket.list({
           prefix,
-          limit: LIST_MAX_KEYS,
+          limit,
           ...(after === null ? {} : { startAfter: after }),
         });
         const objects = page.objects.map((object) => ({
@@ -59,20 +60,20 @@ export function createR2Store(bucket: R2Bucket): ObjectStore & Refresher {
       });
     },
 
-    async head(key) {
+    async head(key, { checksums } = {}) {
       return attempt(async () => {
         const object = await bucket.head(key);
-        return object === null ? fail(failure("object-not-found")) : ok(infoOf(object));
+        return object === null ? fail(failure("object-not-found")) : ok(infoOf(object, checksums));
       });
     },
 
-    async get(key, { range, ifMatch } = {}) {
-      const got = await read(key, range, ifMatch === undefined ? undefined : { etagMatches: ifMatch });
+    async get(key, { ifMatch, ...options } = {}) {
+      const got = await read(key, options, ifMatch === undefined ? undefined : { etagMatches: ifMatch });
       if (!got.ok) return got;
       return got.value.body === null ? fail(failure("precondition-failed")) : ok(got.value);
     },
 
-    refresh: (key, etag, range) => read(key, range, { etagDoesNotMatch: etag }),
+    refresh: (key, etag, range) => read(key, { range }, { etagDoesNotMatch: etag }),
 
     async put(key, body, options) {
       const tooLarge = checkMetadata(options);
@@ -152,7 +153,7 @@ function servedRange(object: R2Object, asked: ByteRange | undefined): { offset: 
   }
 }
 
-function infoOf(object: R2Object): ObjectInfo {
+function infoOf(object: R2Object, checksums = false): ObjectInfo {
   const http: HttpMetadata = {};
   const stored = object.httpMetadata;
   if (stored?.contentType !== undefined) http.contentType = stored.contentType;
@@ -169,6 +170,10 @@ function infoOf(object: R2Object): ObjectInfo {
     md5: object.checksums.md5 === undefined ? null : new Uint8Array(object.checksums.md5).toHex(),
     http,
     custom: object.customMetadata ?? {},
+    // R2 keeps the one that a put came with.
+    ...(checksums && object.checksums.sha256 !== undefined
+      ? { checksums: { sha256: new Uint8Array(object.checksums.sha256).toHex() } }
+      : {}),
   };
 }
 
@@ -177,6 +182,7 @@ function putOptions(options: PutOptions): R2PutOptions {
     httpMetadata: r2HttpMetadata(options.http),
     customMetadata: options.custom,
     ...(options.md5 === undefined ? {} : { md5: options.md5 }),
+    ...(options.sha256 === undefined ? {} : { sha256: options.sha256 }),
     ...(options.onlyIf === undefined
       ? {}
       : { onlyIf: options.onlyIf === "absent" ? { etagDoesNotMatch: "*" } : { etagMatches: options.onlyIf.etag } }),
@@ -188,9 +194,8 @@ function r2HttpMetadata(http: HttpMetadata): R2HTTPMetadata {
   return { ...rest, ...(expires === undefined ? {} : { cacheExpiry: new Date(expires) }) };
 }
 
-function checkMetadata({ custom, http }: Metadata): Failure | null {
-  const text = [...Object.entries(custom).flat(), ...Object.values(http).map(String)].join("");
-  const bytes = new TextEncoder().encode(text).length;
+function checkMetadata(metadata: Metadata): Failure | null {
+  const bytes = metadataBytes(metadata);
   return bytes > METADATA_MAX_BYTES
     ? failure("metadata-too-large", `Its metadata is ${bytes} bytes; R2 takes ${METADATA_MAX_BYTES}.`)
     : null;
@@ -218,7 +223,13 @@ const R2_ERRORS: ReadonlyMap<number, Failure> = new Map([
   [10024, failure("upload-lost")],
   [10025, failure("upload-lost", "A part was replaced by another upload of it.")],
   [10031, failure("precondition-failed")],
-  [10037, failure("checksum-mismatch", "R2 computed another MD5 than the source's ETag says.")],
+  [
+    10037,
+    failure(
+      "checksum-mismatch",
+      "R2 computed another MD5 than the source's ETag says, or another SHA-256 than it told.",
+    ),
+  ],
   [10039, failure("range-not-satisfiable")],
   [10048, failure("upload-lost", "The parts are not of one size.")],
   [100100, failure("object-too-large")],

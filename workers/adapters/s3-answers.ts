@@ -1,14 +1,27 @@
-import { type Failure, failure } from "../core/failure.ts";
+import { type Failure, type FailureCode, failure } from "../core/failure.ts";
 import type { ByteRange } from "../core/http/range.ts";
 import { RETRY_AFTER_MAX_SECONDS } from "../core/limits.ts";
+import { parseCrc64 } from "../core/migration/crc64.ts";
 import { fail, ok, type Result } from "../core/result.ts";
-import type { HttpMetadata, ObjectBody, ObjectInfo } from "../ports/object-store.ts";
+import type { Checksums, HttpMetadata, ObjectBody, ObjectInfo } from "../ports/object-store.ts";
 import { parseError } from "./s3-xml.ts";
 
-/** Reads an object's headers; what has no ETag or length is not an S3 object but, say, a proxy's HTML page. */
-export function parseInfo(key: string, response: Response): Result<ObjectInfo> {
+/** The ETag of an answer, without quotes; empty where there is none. */
+export const parseEtag = (headers: Headers): string =>
+  headers.get("etag")?.replace(/^W\//, "").replaceAll('"', "") ?? "";
+
+/** SSE-KMS and SSE-C ETags look like an MD5 and are none (Amazon S3 User Guide, "Checking object integrity"). */
+export const isEncrypted = (headers: Headers): boolean =>
+  headers.has("x-amz-server-side-encryption-customer-algorithm") ||
+  headers.get("x-amz-server-side-encryption")?.startsWith("aws:kms") === true;
+
+/**
+ * Reads an object's headers; what has no ETag or length is not an S3 object but, say, a proxy's HTML page.
+ * `checksums`: they were asked for, and those of the answer are the whole object's.
+ */
+export function parseInfo(key: string, response: Response, checksums = false): Result<ObjectInfo> {
   const headers = response.headers;
-  const etag = headers.get("etag")?.replace(/^W\//, "").replaceAll('"', "") ?? "";
+  const etag = parseEtag(headers);
   const length = parseLength(headers.get("content-length"));
   if (etag === "" || length === null) {
     const type = headers.get("content-type") ?? "none";
@@ -16,26 +29,46 @@ export function parseInfo(key: string, response: Response): Result<ObjectInfo> {
   }
   const total = parseContentRange(headers.get("content-range"));
   const lastModified = Date.parse(headers.get("last-modified") ?? "");
-  // SSE-KMS and SSE-C ETags look like an MD5 and are none (Amazon S3 User Guide, "Checking object integrity").
-  const encrypted =
-    headers.has("x-amz-server-side-encryption-customer-algorithm") ||
-    headers.get("x-amz-server-side-encryption")?.startsWith("aws:kms") === true;
+  const vouched = checksums ? parseChecksums(headers, etag) : null;
   return ok({
     key,
     size: total?.size ?? length,
     etag,
     lastModified: Number.isNaN(lastModified) ? 0 : lastModified,
-    md5: !encrypted && /^[0-9a-f]{32}$/.test(etag) ? etag : null,
+    md5: !isEncrypted(headers) && /^[0-9a-f]{32}$/.test(etag) ? etag : null,
     http: httpMetadata(headers),
     custom: Object.fromEntries(
       [...headers].filter(([name]) => name.startsWith("x-amz-meta-")).map(([name, value]) => [name.slice(11), value]),
     ),
+    ...(vouched === null ? {} : { checksums: vouched }),
+    ...(isEncrypted(headers) ? { encrypted: true as const } : {}),
   });
 }
 
+/**
+ * The checksums of the whole object; null where there are none. A composite one, of the parts' checksums, says nothing of
+ * bytes that are cut otherwise (Amazon S3 User Guide, "Checking object integrity for data uploads", "Full object and composite
+ * checksum types"): it ends in "-" and the number of parts. Servers that do not tell the type are believed where there was one put.
+ */
+function parseChecksums(headers: Headers, etag: string): Checksums | null {
+  const type = headers.get("x-amz-checksum-type");
+  if (type === null ? etag.includes("-") : type.toUpperCase() !== "FULL_OBJECT") return null;
+  const sha256 = headers.get("x-amz-checksum-sha256") ?? "";
+  const crc64nvme = headers.get("x-amz-checksum-crc64nvme") ?? "";
+  const checksums: Checksums = {};
+  if (/^[A-Za-z0-9+/]{43}=$/.test(sha256)) checksums.sha256 = Uint8Array.fromBase64(sha256).toHex();
+  if (parseCrc64(crc64nvme) !== null) checksums.crc64nvme = crc64nvme;
+  return checksums.sha256 === undefined && checksums.crc64nvme === undefined ? null : checksums;
+}
+
 /** Insists on 206 and the exact Content-Range for a range, on 200 without one. */
-export function parseBody(key: string, response: Response, range: ByteRange | undefined): Result<ObjectBody> {
-  const info = parseInfo(key, response);
+export function parseBody(
+  key: string,
+  response: Response,
+  range: ByteRange | undefined,
+  checksums = false,
+): Result<ObjectBody> {
+  const info = parseInfo(key, response, checksums && range === undefined);
   if (!info.ok) return info;
   const length = parseLength(response.headers.get("content-length")) ?? 0;
   const body = response.body ?? new Blob([]).stream();
@@ -82,7 +115,7 @@ function httpMetadata(headers: Headers): HttpMetadata {
 }
 
 /** What was asked for: the answer to a HEAD has no body, so a refusal of it names no code. */
-export type Asked = "object" | "headers" | "listing";
+export type Asked = "object" | "headers" | "listing" | "write";
 
 /**
  * What an S3 refusal means. Codes: Amazon S3 API Reference, "Error responses".
@@ -105,9 +138,10 @@ export function classify(response: Response, body: string, asked: Asked): Failur
     return failure("source-bad-credentials", `The source answered ${code === "" ? "401" : code}.`);
   }
   if (code === "NoSuchBucket") return failure("source-no-bucket", said);
-  if (code === "InvalidObjectState") return failure("source-archived", said);
+  const known = CODES.get(code);
+  if (known !== undefined) return failure(known, said);
   if (response.status === 404) {
-    if (asked !== "object" || code === "NoSuchKey") return failure("object-not-found", said);
+    if (asked === "headers" || asked === "listing" || code === "NoSuchKey") return failure("object-not-found", said);
     return failure("source-bad-answer", `The source answered ${said}, where S3 answers NoSuchKey.`);
   }
   if (response.status === 403) return failure("source-forbidden", said);
@@ -115,8 +149,28 @@ export function classify(response: Response, body: string, asked: Asked): Failur
   if (response.status === 416) return failure("range-not-satisfiable", said);
   if (response.status === 429 || code === "SlowDown") return failure("source-throttled", said, wait);
   if (UNAVAILABLE.has(response.status)) return failure("source-unavailable", said, wait);
+  // S3's word for a header that it does not know yet (NotImplemented). Nothing was written.
+  if (response.status === 501 && asked === "write") return failure("source-unsupported", said);
   return failure("source-bad-answer", `The source answered ${said}.`);
 }
+
+const CODES: ReadonlyMap<string, FailureCode> = new Map<string, FailureCode>([
+  ["InvalidObjectState", "source-archived"],
+  // Only a new upload mends these.
+  ["NoSuchUpload", "upload-lost"],
+  ["InvalidPart", "upload-lost"],
+  ["InvalidPartOrder", "upload-lost"],
+  ["EntityTooSmall", "upload-lost"],
+  ["BadDigest", "checksum-mismatch"],
+  ["XAmzContentChecksumMismatch", "checksum-mismatch"],
+  ["MetadataTooLarge", "metadata-too-large"],
+  ["KeyTooLongError", "key-too-long"],
+  ["EntityTooLarge", "object-too-large"],
+  // 409: another write of the key is under way.
+  ["ConditionalRequestConflict", "source-unavailable"],
+  ["OperationAborted", "source-unavailable"],
+  ["RequestTimeout", "source-unavailable"],
+]);
 
 const WRONG_REGION = new Set([
   "PermanentRedirect",

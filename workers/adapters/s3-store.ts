@@ -1,14 +1,13 @@
-import { AwsClient } from "aws4fetch";
 import { type Failure, failure } from "../core/failure.ts";
 import type { ByteRange } from "../core/http/range.ts";
 import { LIST_MAX_KEYS } from "../core/limits.ts";
 import { compareUtf8 } from "../core/migration/utf8-order.ts";
 import { fail, ok, type Result } from "../core/result.ts";
 import type { Credentials, SourceConfig } from "../core/source.ts";
-import { encodeWireKey } from "../core/sigv4/wire-key.ts";
-import type { ObjectInfo, ObjectReader, PartSizeReader } from "../ports/object-store.ts";
-import { type Asked, classify, parseBody, parseInfo, parseLength } from "./s3-answers.ts";
-import { parseListing } from "./s3-xml.ts";
+import type { ListPage, ObjectReader, PartSizeReader, PrefixReader } from "../ports/object-store.ts";
+import { parseBody, parseInfo, parseLength } from "./s3-answers.ts";
+import { createS3Client, pathOf, queryOf } from "./s3-client.ts";
+import { type Listing, parseListing } from "./s3-xml.ts";
 
 /** How long a source is waited for, in seconds. */
 export interface Patience {
@@ -19,106 +18,111 @@ export interface Patience {
 }
 
 /** A consumer lives 15 minutes, and has other objects to copy. */
-const COPYING: Patience = { answerSeconds: 60, bodySeconds: 500 };
+export const COPYING: Patience = { answerSeconds: 60, bodySeconds: 500 };
 /** A reader waits, and may be as slow as it likes. */
 export const READING: Patience = { answerSeconds: 10, bodySeconds: null };
 
-/**
- * An S3-compatible bucket as an object reader, signed with SigV4 by aws4fetch.
- *
- * Redirects are never followed: S3 redirects to other regions and endpoints, and the signature would go along. Bodies
- * come as they are stored (`encodeResponseBody: "manual"`), else the runtime would decode gzip and the bytes would be
- * others than the ETag speaks of.
- */
+/** Pages without a key that a listing is followed over: a server may skip what it may not show, or versions. */
+const EMPTY_PAGES_MAX = 10;
+const CHECKSUMS = { "x-amz-checksum-mode": "ENABLED" };
+
+/** An S3-compatible bucket as an object reader. */
 export function createS3Store(
   source: SourceConfig,
   credentials: Credentials,
   { answerSeconds, bodySeconds }: Patience = COPYING,
-): ObjectReader & PartSizeReader {
-  const client = new AwsClient({ ...credentials, service: "s3", region: source.region, retries: 0 });
-  const base = bucketUrl(source);
+): ObjectReader & PartSizeReader & PrefixReader {
+  const client = createS3Client(source, credentials);
+  const brief = { seconds: answerSeconds, answerSeconds };
 
-  async function request(
-    asked: Asked,
-    path: string,
-    headers: Record<string, string>,
-    seconds: number | null,
-  ): Promise<Result<Response>> {
-    // The path's one segment: `new URL()` would take it for a step, and the bucket, or all buckets, be asked instead.
-    const step = /^\/(\.\.?)(\?|$)/.exec(path)?.[1];
-    if (step !== undefined) {
-      return fail(failure("unaddressable-key", `No URL leads to the key "${step}"; rename the object.`));
+  /** One page of ListObjectsV2, in ascending order, whose keys all begin with `prefix`. */
+  async function listOnce(
+    { prefix, after, limit = LIST_MAX_KEYS }: Parameters<ObjectReader["list"]>[0],
+    more: readonly (readonly [name: string, value: string])[] = [],
+  ): Promise<Result<Listing>> {
+    const query = queryOf([
+      ["list-type", "2"],
+      ["encoding-type", "url"],
+      ["max-keys", String(limit)],
+      ["prefix", prefix],
+      ...(after === null ? [] : [["start-after", after] as const]),
+      ...more,
+    ]);
+    const answer = await client.sendAndRead({ method: "GET", path: query, asked: "listing", ...brief });
+    if (!answer.ok) {
+      // What is not found where a bucket is listed is the bucket.
+      const { code, detail } = answer.failure;
+      return code === "object-not-found" ? fail(failure("source-no-bucket", detail)) : answer;
     }
-    // Where a body has no limit, the time until its headers is limited alone.
-    const headersLimit = new AbortController();
-    const timer = setTimeout(() => headersLimit.abort(new Error("it took too long")), answerSeconds * 1000);
-    try {
-      const method = asked === "headers" ? "HEAD" : "GET";
-      const signed = await client.sign(`${base}${path}`, { method, headers });
-      const response = await fetch(signed, {
-        redirect: "manual",
-        encodeResponseBody: "manual",
-        signal: seconds === null ? headersLimit.signal : AbortSignal.timeout(seconds * 1000),
-      });
-      if (response.status === 200 || response.status === 206) return ok(response);
-      const body = await readStart(response);
-      return fail(classify(response, body, asked));
-    } catch (error) {
-      const reason = error instanceof Error ? error.message : String(error);
-      return fail(failure("source-unreachable", `No answer from ${new URL(base).host}: ${reason}`));
-    } finally {
-      clearTimeout(timer);
-    }
-  }
-
-  async function head(key: string): Promise<Result<ObjectInfo>> {
-    const answer = await request("headers", `/${encodeWireKey(key)}`, IDENTITY, answerSeconds);
-    return answer.ok ? parseInfo(key, answer.value) : answer;
+    const listing = parseListing(answer.value, limit);
+    if (!listing.ok) return listing;
+    const unordered = findDisorder(listing.value.keys, prefix, after);
+    return unordered === null ? listing : fail(unordered);
   }
 
   return {
-    head,
-
-    async list({ prefix, after }) {
-      const query = [
-        ["list-type", "2"],
-        ["encoding-type", "url"],
-        ["max-keys", String(LIST_MAX_KEYS)],
-        ["prefix", prefix],
-        ...(after === null ? [] : [["start-after", after]]),
-      ];
-      const search = query.map(([name, value]) => `${name}=${encodeURIComponent(value ?? "")}`).join("&");
-      const answer = await request("listing", `?${search}`, IDENTITY, answerSeconds);
-      if (!answer.ok) {
-        // What is not found where a bucket is listed is the bucket.
-        const { code, detail } = answer.failure;
-        return code === "object-not-found" ? fail(failure("source-no-bucket", detail)) : answer;
-      }
-      const body = await readText(answer.value);
-      if (!body.ok) return body;
-      const page = parseListing(body.value);
-      if (!page.ok) return page;
-      const { objects, truncated } = page.value;
-      const unordered = findDisorder(objects, prefix, after);
-      if (unordered !== null) return fail(unordered);
-      const last = objects.at(-1)?.key ?? null;
-      if (truncated && last === null) return fail(failure("source-bad-answer", "A truncated listing names no key."));
-      return ok({ objects, next: truncated ? last : null });
+    async head(key, { checksums = false } = {}) {
+      const headers = checksums ? CHECKSUMS : {};
+      const answer = await client.send({ method: "HEAD", path: pathOf(key), asked: "headers", headers, ...brief });
+      return answer.ok ? parseInfo(key, answer.value, checksums) : answer;
     },
 
-    async get(key, options = {}) {
-      const headers: Record<string, string> = { ...IDENTITY };
-      if (options.range !== undefined) headers["range"] = formatRange(options.range);
-      if (options.ifMatch !== undefined) headers["if-match"] = `"${options.ifMatch}"`;
-      const answer = await request("object", `/${encodeWireKey(key)}`, headers, bodySeconds);
+    async list(options) {
+      const malformed: NonNullable<ListPage["malformed"]> = [];
+      let token: string | null = null;
+      for (let pages = 0; pages <= EMPTY_PAGES_MAX; pages++) {
+        const listing = await listOnce(options, token === null ? [] : [["continuation-token", token]]);
+        if (!listing.ok) return listing;
+        const { objects, keys, truncated } = listing.value;
+        malformed.push(...listing.value.malformed);
+        const last = keys.at(-1) ?? null;
+        if (!truncated || last !== null) {
+          const page = { objects, next: truncated ? last : null };
+          return ok(malformed.length === 0 ? page : { ...page, malformed });
+        }
+        ({ token } = listing.value);
+        if (token === null) return fail(failure("source-bad-answer", "A truncated listing names no key."));
+      }
+      const detail = `${EMPTY_PAGES_MAX + 1} pages of the listing, one after the other, are truncated and name no key.`;
+      return fail(failure("source-bad-answer", detail));
+    },
+
+    async prefixes({ prefix, after }) {
+      // Where it is such a prefix itself, no key under it is wanted: what follows them all is behind "0", the byte after
+      // "/". S3 would roll them up to it once more.
+      const isPrefix = after?.startsWith(prefix) === true && after.indexOf("/", prefix.length) === after.length - 1;
+      const start = isPrefix ? `${after.slice(0, -1)}0` : after;
+      const listing = await listOnce({ prefix, after: start }, [["delimiter", "/"]]);
+      if (!listing.ok) return listing;
+      const found = listing.value.prefixes.filter(
+        (each) => each.startsWith(prefix) && (after === null || compareUtf8(each, after) > 0),
+      );
+      return ok(found.toSorted(compareUtf8));
+    },
+
+    async get(key, { range, ifMatch, checksums = false } = {}) {
+      const isWhole = range === undefined;
+      const answer = await client.send({
+        method: "GET",
+        path: pathOf(key),
+        asked: "object",
+        headers: {
+          ...(isWhole ? {} : { range: formatRange(range) }),
+          ...(ifMatch === undefined ? {} : { "if-match": `"${ifMatch}"` }),
+          ...(isWhole && checksums ? CHECKSUMS : {}),
+        },
+        seconds: bodySeconds,
+        answerSeconds,
+      });
       if (!answer.ok) return answer;
-      const body = parseBody(key, answer.value, options.range);
+      const body = parseBody(key, answer.value, range, checksums);
       if (!body.ok) await answer.value.body?.cancel();
       return body;
     },
 
     async firstPart(key) {
-      const answer = await request("headers", `/${encodeWireKey(key)}?partNumber=1`, IDENTITY, answerSeconds);
+      const path = `${pathOf(key)}?partNumber=1`;
+      const answer = await client.send({ method: "HEAD", path, asked: "headers", ...brief });
       if (!answer.ok) {
         // Ceph and s3rver ignore the parameter, Swift answers 405, Miniflare 501, some 400: they do not tell.
         return answer.failure.code === "source-bad-answer" ? ok(null) : answer;
@@ -128,15 +132,6 @@ export function createS3Store(
       return ok(parts === null || bytes === null ? null : { bytes, parts });
     },
   };
-}
-
-const IDENTITY = { "accept-encoding": "identity" };
-
-function bucketUrl(source: SourceConfig): string {
-  if (source.addressing === "path") return `${source.endpoint}/${source.bucket}`;
-  const endpoint = new URL(source.endpoint);
-  const path = endpoint.pathname === "/" ? "" : endpoint.pathname;
-  return `${endpoint.protocol}//${source.bucket}.${endpoint.host}${path}`;
 }
 
 function formatRange(range: ByteRange): string {
@@ -151,9 +146,9 @@ function formatRange(range: ByteRange): string {
 }
 
 /** Resuming by the last key is endless or lossy where the keys do not ascend. */
-function findDisorder(objects: { key: string }[], prefix: string, after: string | null): Failure | null {
+function findDisorder(keys: readonly string[], prefix: string, after: string | null): Failure | null {
   let previous = after;
-  for (const { key } of objects) {
+  for (const key of keys) {
     if (!key.startsWith(prefix)) return failure("source-bad-answer", "The listing has keys outside the prefix.");
     if (previous !== null && compareUtf8(key, previous) <= 0) {
       return failure("source-bad-answer", "The listing is not in ascending order of its keys' UTF-8 bytes.");
@@ -161,40 +156,4 @@ function findDisorder(objects: { key: string }[], prefix: string, after: string 
     previous = key;
   }
   return null;
-}
-
-/** A page of 1,000 keys of 1,024 bytes each, percent-encoded, and their XML. */
-const LISTING_MAX_BYTES = 8 * 1024 * 1024;
-const ERROR_MAX_BYTES = 65_536;
-
-/** An error document is small; one that is not, or breaks off, is read as far as it goes: the status says enough. */
-async function readStart(response: Response): Promise<string> {
-  return (await readCapped(response, ERROR_MAX_BYTES)).text;
-}
-
-async function readText(response: Response): Promise<Result<string>> {
-  const { text, problem } = await readCapped(response, LISTING_MAX_BYTES);
-  return problem === null ? ok(text) : fail(problem);
-}
-
-async function readCapped(response: Response, maxBytes: number): Promise<{ text: string; problem: Failure | null }> {
-  const reader = response.body?.getReader();
-  if (reader === undefined) return { text: "", problem: null };
-  const decoder = new TextDecoder();
-  let text = "";
-  let bytes = 0;
-  try {
-    for (;;) {
-      const { done, value } = await reader.read();
-      if (done) return { text: text + decoder.decode(), problem: null };
-      bytes += value.length;
-      if (bytes > maxBytes) break;
-      text += decoder.decode(value, { stream: true });
-    }
-    await reader.cancel();
-    return { text, problem: failure("source-bad-answer", `The answer is longer than ${maxBytes} bytes.`) };
-  } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
-    return { text, problem: failure("source-truncated", `The answer broke off: ${reason}`) };
-  }
 }

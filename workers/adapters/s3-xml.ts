@@ -11,30 +11,93 @@ const parser = new XMLParser({
   parseTagValue: false,
   trimValues: false,
   htmlEntities: true,
-  isArray: (name) => name === "Contents",
+  isArray: (name) => name === "Contents" || name === "CommonPrefixes",
 });
 
+/** A page of a listing, as far as it can be read. */
+export interface Listing {
+  objects: ListedObject[];
+  /** Entries that say too little of an object to copy it. */
+  malformed: { key: string; detail: string }[];
+  /** The keys of all entries but those whose key cannot be decoded, in the order of the page. */
+  keys: string[];
+  truncated: boolean;
+  /** What stands for the next page where no key does. */
+  token: string | null;
+  /** With a delimiter: the prefixes that keys were rolled up to. */
+  prefixes: string[];
+}
+
 /**
- * A page of ListObjectsV2 (Amazon S3 API Reference, ListObjectsV2, Response Syntax).
- * Refuses what is not one with `source-bad-answer`: an HTML page with status 200 is not an empty bucket.
+ * A page of ListObjectsV2 (Amazon S3 API Reference, ListObjectsV2, Response Syntax) of at most `limit` entries.
+ * Refuses what is not one with `source-bad-answer`: an HTML page with status 200 is not an empty bucket. One entry
+ * without a size or an ETag does not spoil the page; one without a key does, for nobody could say what is missing.
  */
-export function parseListing(xml: string): Result<{ objects: ListedObject[]; truncated: boolean }> {
+export function parseListing(xml: string, limit = LIST_MAX_KEYS): Result<Listing> {
   const root = parse(xml)?.["ListBucketResult"];
-  if (!isRecord(root)) return fail(failure("source-bad-answer", "The listing is not a ListBucketResult document."));
-  const truncated = root["IsTruncated"];
-  if (truncated !== "true" && truncated !== "false") {
-    return fail(failure("source-bad-answer", "The listing does not say whether it is truncated."));
+  if (!isRecord(root)) return bad("The listing is not a ListBucketResult document.");
+  if (root["IsTruncated"] !== "true" && root["IsTruncated"] !== "false") {
+    return bad("The listing does not say whether it is truncated.");
   }
-  const urlEncoded = root["EncodingType"] === "url";
-  const entries: unknown[] = Array.isArray(root["Contents"]) ? root["Contents"] : [];
-  if (entries.length > LIST_MAX_KEYS) return fail(failure("source-bad-answer", "The listing has over 1,000 entries."));
+  const truncated = root["IsTruncated"] === "true";
+  const decode = root["EncodingType"] === "url" ? decodeKey : (key: string) => key;
+  const entries = arrayOf(root["Contents"]);
+  if (entries.length > limit) return bad(`The listing has over ${limit.toLocaleString("en")} entries.`);
+
   const objects: ListedObject[] = [];
+  const keys: string[] = [];
+  const malformed: Listing["malformed"] = [];
+  let undecodable: Listing["malformed"] = [];
   for (const entry of entries) {
-    const object = isRecord(entry) ? parseEntry(entry, urlEncoded) : null;
-    if (object === null) return fail(failure("source-bad-answer", "An entry of the listing has no key, size or ETag."));
-    objects.push(object);
+    const raw = isRecord(entry) ? text(entry["Key"]) : "";
+    if (!isRecord(entry) || raw === "" || raw.length > KEY_MAX_LENGTH)
+      return bad("An entry of the listing has no key.");
+    const key = decode(raw);
+    if (key === null) {
+      undecodable.push({ key: raw, detail: "The listing has the key in an encoding that cannot be read." });
+      continue;
+    }
+    keys.push(key);
+    malformed.push(...undecodable);
+    undecodable = [];
+    const object = parseEntry(key, entry);
+    if (typeof object === "string") malformed.push({ key, detail: object });
+    else objects.push(object);
   }
-  return ok({ objects, truncated: truncated === "true" });
+  // The next page begins after the last key that can be read, and so with those that cannot.
+  if (!truncated || keys.length === 0) malformed.push(...undecodable);
+  const prefixes = arrayOf(root["CommonPrefixes"]).flatMap((entry) => {
+    const prefix = isRecord(entry) ? decode(text(entry["Prefix"])) : null;
+    return prefix === null || prefix === "" ? [] : [prefix];
+  });
+  const token = text(root["NextContinuationToken"]);
+  return ok({ objects, malformed, keys, truncated, token: token === "" ? null : token, prefixes });
+}
+
+const bad = (detail: string) => fail(failure("source-bad-answer", detail));
+
+/** The `<UploadId>` of a CreateMultipartUpload; null where the answer is none. */
+export function parseUploadId(xml: string): string | null {
+  const root = parse(xml)?.["InitiateMultipartUploadResult"];
+  const uploadId = isRecord(root) ? text(root["UploadId"]) : "";
+  return uploadId === "" ? null : uploadId;
+}
+
+/** The ETag, without quotes, of a CompleteMultipartUpload that succeeded; null where the answer is none. */
+export function parseCompleted(xml: string): string | null {
+  const root = parse(xml)?.["CompleteMultipartUploadResult"];
+  const etag = isRecord(root) ? text(root["ETag"]).replaceAll('"', "") : "";
+  return etag === "" ? null : etag;
+}
+
+/** The body of CompleteMultipartUpload. ETags are those of the parts, without quotes. */
+export function formatParts(parts: readonly { partNumber: number; etag: string }[]): string {
+  const xml = parts.map(({ partNumber, etag }) => {
+    const escaped = etag.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
+    return `<Part><PartNumber>${partNumber}</PartNumber><ETag>"${escaped}"</ETag></Part>`;
+  });
+  const namespace = "http://s3.amazonaws.com/doc/2006-03-01/";
+  return `<CompleteMultipartUpload xmlns="${namespace}">${xml.join("")}</CompleteMultipartUpload>`;
 }
 
 /** The `<Code>` and `<Message>` of an S3 error document, empty where the answer is none. */
@@ -44,12 +107,12 @@ export function parseError(xml: string): { code: string; message: string } {
   return { code: text(root["Code"]), message: text(root["Message"]).slice(0, 300) };
 }
 
-function parseEntry(entry: Record<string, unknown>, urlEncoded: boolean): ListedObject | null {
-  const key = urlEncoded ? decodeKey(text(entry["Key"])) : text(entry["Key"]);
+/** The object of an entry, or what is wrong with it. */
+function parseEntry(key: string, entry: Record<string, unknown>): ListedObject | string {
   const size = /^\d+$/.test(text(entry["Size"])) ? Number(text(entry["Size"])) : Number.NaN;
+  if (!Number.isSafeInteger(size)) return "The listing tells no size of it.";
   const etag = text(entry["ETag"]).replaceAll('"', "");
-  if (key === null || key === "" || key.length > KEY_MAX_LENGTH || !Number.isSafeInteger(size)) return null;
-  if (etag === "" || etag.length > ETAG_MAX_LENGTH) return null;
+  if (etag === "" || etag.length > ETAG_MAX_LENGTH) return "The listing tells no ETag of it.";
   const lastModified = Date.parse(text(entry["LastModified"]));
   const storageClass = text(entry["StorageClass"]);
   return {
@@ -84,5 +147,7 @@ function parse(xml: string): Record<string, unknown> | null {
 }
 
 const isRecord = (value: unknown): value is Record<string, unknown> => typeof value === "object" && value !== null;
+
+const arrayOf = (value: unknown): unknown[] => (Array.isArray(value) ? value : []);
 
 const text = (value: unknown): string => (typeof value === "string" ? value : "");

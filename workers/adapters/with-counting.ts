@@ -1,10 +1,10 @@
 import type { Operations } from "../core/migration/status.ts";
-import type { ObjectReader, ObjectStore, PartSizeReader } from "../ports/object-store.ts";
+import type { MultipartWriter, ObjectReader, ObjectStore, ObjectWriter, PartSizeReader } from "../ports/object-store.ts";
 
 /** What was done so far, as it is billed: a refused put is a class A operation like any other. */
 export type Tally = Operations;
 
-export const newTally = (): Tally => ({ classA: 0, classB: 0, queue: 0, sourceGet: 0, sourceList: 0 });
+export const newTally = (): Tally => ({ classA: 0, classB: 0, queue: 0, sourceGet: 0, sourceList: 0, sourcePut: 0 });
 
 /** Counts R2's class A (put, list, multipart) and class B (get, head) operations. Delete and abort are free. */
 export function withR2Counting(store: ObjectStore, tally: Tally): ObjectStore {
@@ -30,6 +30,18 @@ export function withSourceCounting<T extends ObjectReader & PartSizeReader>(stor
     get: count(store.get, () => tally.sourceGet++),
     head: count(store.head, () => tally.sourceGet++),
     firstPart: count(store.firstPart, () => tally.sourceGet++),
+  };
+}
+
+/** Counts writes to a source, which S3 bills like R2's class A. */
+export function withSourceWriteCounting(writer: ObjectWriter & MultipartWriter, tally: Tally): ObjectWriter & MultipartWriter {
+  const put = <A extends unknown[], R>(run: (...args: A) => R) => count(run, () => tally.sourcePut++);
+  return {
+    ...writer,
+    put: put(writer.put),
+    createUpload: put(writer.createUpload),
+    uploadPart: put(writer.uploadPart),
+    completeUpload: put(writer.completeUpload),
   };
 }
 

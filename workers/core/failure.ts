@@ -40,6 +40,8 @@ export const FAILURES = {
   "prefix-overlap": "The prefix overlaps another one",
   "dataset-without-source": "The dataset has no source to migrate from",
   "migration-running": "A migration of this dataset is running",
+  "migration-ended": "The migration has ended",
+  "too-many-deletes": "More objects would be deleted than the migration may delete",
   "job-ended": "The job has ended",
   "too-many-revocations": "The dataset has as many revoked capabilities as it keeps",
   "output-not-announced": "No URL was issued for this output",
@@ -58,8 +60,10 @@ export const FAILURES = {
   "source-object-missing": "The object is no longer at the source",
   "source-changed": "The object changed at the source during the copy",
   "source-throttled": "The source asks to slow down",
+  "source-limited": "The limits of the source leave no room",
   "source-unavailable": "The source is failing",
   "source-bad-answer": "The source's answer is not what S3 answers",
+  "source-unsupported": "The source does not support what was asked of it",
   "source-archived": "The object is in an archive storage class and must be restored first",
   "source-truncated": "The source sent fewer or more bytes than it announced",
   // What the copy found.
@@ -70,6 +74,9 @@ export const FAILURES = {
   "object-too-large": "The object is larger than R2 takes",
   "unaddressable-key": "The key cannot be addressed at the source",
   "key-conflict": "Two source keys are one key in R2, which normalises keys to NFC",
+  "copy-missing": "The object is at the source and not in R2",
+  "copy-different": "The object in R2 is not the source's",
+  "copy-unproved": "Nothing tells whether the object in R2 is the source's",
   "dead-letter": "The work was given up by the queue after its last retry",
   // What the platform did.
   "store-throttled": "R2 asks to slow down",
@@ -110,6 +117,7 @@ export function isTransient(code: FailureCode): boolean {
 const TRANSIENT: ReadonlySet<FailureCode> = new Set<FailureCode>([
   "source-unreachable",
   "source-throttled",
+  "source-limited",
   "source-unavailable",
   "source-truncated",
   "source-changed",

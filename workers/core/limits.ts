@@ -108,5 +108,13 @@ export const ANALYTICS_MAX_POINTS = 250;
 export const FAILURE_ROWS_MAX = 10_000;
 /** Seconds that a source's Retry-After is followed for: one answer must not stop a run for a year. */
 export const RETRY_AFTER_MAX_SECONDS = 300;
-/** Batches handed out and not settled beyond which the listing waits for the copying. */
-export const BATCHES_IN_FLIGHT_MAX = 512;
+/** Messages handed out and not settled beyond which the listing, and the opening of uploads, waits for the copying. */
+export const MESSAGES_IN_FLIGHT_MAX = 512;
+/** Ranges of one listing that are walked side by side. */
+export const LIST_RANGES_MAX = 8;
+/** Keys that a migration's request may name; more are named in an object. */
+export const INLINE_KEYS_MAX = 10_000;
+/** Deletes that one migration may be allowed: each is held as a row until the run deletes. */
+export const DELETES_MAX = 100_000;
+/** Messages waiting in the migration queue, of all migrations, beyond which no listing adds to them. */
+export const QUEUE_BACKLOG_MAX = 5000;

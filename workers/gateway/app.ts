@@ -1,36 +1,21 @@
 import { Hono } from "hono";
-import { configOf } from "../adapters/config.ts";
-import { tokensOf } from "../adapters/tokens.ts";
 import { failure } from "../core/failure.ts";
 import { datasetInPath, jobToken, role } from "./auth.ts";
 import { type Gateway, refuse } from "./context.ts";
-import { loggable } from "./log.ts";
+import { prepare } from "./prepare.ts";
 import * as capabilities from "./routes/capabilities.ts";
 import * as datasets from "./routes/datasets.ts";
 import { urls } from "./routes/job-urls.ts";
 import * as jobs from "./routes/jobs.ts";
+import * as control from "./routes/migration-control.ts";
+import { events } from "./routes/migration-events.ts";
+import { report } from "./routes/migration-report.ts";
 import * as migrations from "./routes/migrations.ts";
 import * as sources from "./routes/sources.ts";
 
 export const app = new Hono<Gateway>();
 
-app.use(async (c, next) => {
-  const started = Date.now();
-  c.set("requestId", crypto.randomUUID());
-  const config = configOf(c.env);
-  if (!config.ok) {
-    console.error(JSON.stringify({ message: "misconfigured", detail: config.failure.detail }));
-    return refuse(c, config.failure);
-  }
-  c.set("config", config.value);
-  c.set("tokens", tokensOf(c.env, config.value));
-  await next();
-  const { method, url } = c.req.raw;
-  const requestId = c.get("requestId");
-  const line = { method, path: loggable(url), status: c.res.status, ms: Date.now() - started, requestId };
-  console.log(JSON.stringify(line));
-  return undefined;
-});
+app.use(prepare);
 
 // The data plane is served before (`read/data-plane.ts`). On a host of its own, that host serves nothing else.
 app.use(async (c, next) => {
@@ -42,10 +27,12 @@ app.use(async (c, next) => {
 // For people and pipelines.
 app.get("/v1/sources", role("read"), sources.list);
 app.post("/v1/sources/:source/check", role("admin"), sources.check);
+app.patch("/v1/sources/:source/limits", role("admin"), sources.setLimits);
 
 app.get("/v1/datasets", role("read"), datasets.list);
 app.get("/v1/datasets/:dataset", role("read"), datasetInPath, datasets.describe);
 app.put("/v1/datasets/:dataset", role("admin"), datasetInPath, datasets.register);
+app.patch("/v1/datasets/:dataset", role("admin"), datasetInPath, datasets.change);
 app.get("/v1/datasets/:dataset/manifest", role("read"), datasetInPath, datasets.manifest);
 app.post("/v1/datasets/:dataset/capabilities", role("read"), datasetInPath, capabilities.mint);
 app.delete("/v1/datasets/:dataset/capabilities", role("admin"), datasetInPath, capabilities.revokeAll);
@@ -54,6 +41,13 @@ app.delete("/v1/datasets/:dataset/capabilities/:id", role("submit"), datasetInPa
 app.get("/v1/migrations", role("read"), migrations.list);
 app.post("/v1/migrations", role("admin"), migrations.start);
 app.get("/v1/migrations/:id", role("read"), migrations.status);
+app.get("/v1/migrations/:id/events", role("read"), events);
+app.get("/v1/migrations/:id/report", role("read"), report);
+app.post("/v1/migrations/:id/pause", role("admin"), control.pause);
+app.post("/v1/migrations/:id/resume", role("admin"), control.resume);
+app.post("/v1/migrations/:id/cancel", role("admin"), control.cancel);
+app.post("/v1/migrations/:id/retry", role("admin"), control.retry);
+app.post("/v1/migrations/:id/verify", role("admin"), control.verify);
 
 app.get("/v1/jobs", role("read"), jobs.list);
 app.post("/v1/jobs", role("submit"), jobs.create);

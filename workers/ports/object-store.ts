@@ -9,16 +9,21 @@ import type { Result } from "../core/result.ts";
  * go wrong is named by the adapter (`source-*` by an S3 source, `store-*` by R2).
  */
 export interface ObjectReader {
-  /** One page in ascending UTF-8 byte order of the keys after `after`; at most 1,000. */
-  list(options: { prefix: string; after: string | null }): Promise<Result<ListPage>>;
+  /** One page in ascending UTF-8 byte order of the keys after `after`; at most `limit` (1 to 1,000, which is the default). */
+  list(options: { prefix: string; after: string | null; limit?: number }): Promise<Result<ListPage>>;
   /**
    * What is known without the bytes. An answer to HEAD has no body, so the `object-not-found` of an S3 source rests on
    * the status alone, and may be a proxy's: who would take it for a missing object confirms it by a `get` of one byte,
    * which is `object-not-found` only where S3 says NoSuchKey.
+   *
+   * With `checksums` the store is asked for those of the whole object, and may have none.
    */
-  head(key: string): Promise<Result<ObjectInfo>>;
-  /** The bytes of `range`, or all; pinned to an ETag by `ifMatch`. The body yields exactly `length` bytes or errors. */
-  get(key: string, options?: { range?: ByteRange; ifMatch?: string }): Promise<Result<ObjectBody>>;
+  head(key: string, options?: { checksums?: boolean }): Promise<Result<ObjectInfo>>;
+  /**
+   * The bytes of `range`, or all; pinned to an ETag by `ifMatch`. The body yields exactly `length` bytes or errors.
+   * `checksums` is as for `head`, and means nothing beside a range: what a range comes with may be a part's.
+   */
+  get(key: string, options?: { range?: ByteRange; ifMatch?: string; checksums?: boolean }): Promise<Result<ObjectBody>>;
 }
 
 /** A store that tells in one operation whether an object is still at an ETag, and what is there if it is not. */
@@ -33,8 +38,17 @@ export interface PartSizeReader {
   firstPart(key: string): Promise<Result<{ bytes: number; parts: number } | null>>;
 }
 
+/** A store that tells what "folders" there are. */
+export interface PrefixReader {
+  /**
+   * The prefixes that begin with `prefix` and end at the next "/", after `after`, ascending: those that one request
+   * tells, and none when there is none after `after` among the next 1,000 keys and prefixes.
+   */
+  prefixes(options: { prefix: string; after: string | null }): Promise<Result<string[]>>;
+}
+
 export interface ObjectWriter {
-  /** Writes the whole object or nothing. `md5` (hex) is enforced by the store: `checksum-mismatch`. */
+  /** Writes the whole object or nothing. `md5` or `sha256` (hex; not both) is enforced by the store: `checksum-mismatch`. */
   put(key: string, body: ReadableStream<Uint8Array> | Uint8Array, options: PutOptions): Promise<Result<ObjectInfo>>;
   /** Removes the object; removing nothing succeeds. */
   delete(key: string): Promise<Result<null>>;
@@ -66,6 +80,7 @@ export type ObjectStore = ObjectReader & ObjectWriter & MultipartWriter;
 export interface PutOptions extends Metadata {
   size: number;
   md5?: string;
+  sha256?: string;
   /** Write only where there is nothing ("absent"), or where the object still has this ETag. */
   onlyIf?: "absent" | { etag: string };
 }
@@ -100,6 +115,16 @@ export interface ListPage {
   objects: ListedObject[];
   /** What to pass as `after` for the next page; null at the end. */
   next: string | null;
+  /** Entries that say too little of an object to copy it: no size, say. Absent where there are none. */
+  malformed?: { key: string; detail: string }[];
+}
+
+/** Checksums that the store vouches for, of the whole object. */
+export interface Checksums {
+  /** Hex. */
+  sha256?: string;
+  /** As S3 says it: the base64 of eight bytes. */
+  crc64nvme?: string;
 }
 
 export interface ObjectInfo extends Metadata {
@@ -109,6 +134,10 @@ export interface ObjectInfo extends Metadata {
   lastModified: number;
   /** Hex MD5 of the whole object where the store vouches for it. */
   md5: string | null;
+  /** Only where they were asked for and there are any. */
+  checksums?: Checksums;
+  /** It is encrypted so that its ETag, though it may look like MD5s, says nothing of its bytes (SSE-KMS, SSE-C). */
+  encrypted?: true;
 }
 
 export interface ObjectBody extends ObjectInfo {

@@ -5,7 +5,7 @@ import { consumeManifest } from "../../../queues/manifest/consumer.ts";
 import { consumeMigration } from "../../../queues/migration/consumer.ts";
 import { forEachLimited } from "../../../workers/adapters/for-each-limited.ts";
 import { migrationOf } from "../../../workers/adapters/objects.ts";
-import type { ManifestMessage, MigrationMessage } from "../../../workers/core/migration/message.ts";
+import type { SentManifestMessage, SentMigrationMessage } from "../../../workers/core/migration/message.ts";
 import { innerState, passTime, statusOf, type TestRun } from "./run.ts";
 
 /** A letter whose content may be anybody's. */
@@ -16,8 +16,8 @@ interface AnyLetter {
 }
 
 export type Letter =
-  | { queue: "migration"; body: MigrationMessage; deliveries: number }
-  | { queue: "manifest"; body: ManifestMessage; deliveries: number };
+  | { queue: "migration"; body: SentMigrationMessage; deliveries: number }
+  | { queue: "manifest"; body: SentManifestMessage; deliveries: number };
 
 /** wrangler.toml: max_retries after the first delivery, before the dead-letter queue. */
 const DELIVERIES_MAX = 9;
@@ -112,5 +112,5 @@ export async function carry(run: TestRun, carrier: Carrier = {}): Promise<void> 
 
 async function isOver(run: TestRun): Promise<boolean> {
   const { state } = await statusOf(run);
-  return (state === "done" || state === "failed") && (await innerState(run)).outbox === 0;
+  return ["done", "failed", "cancelled"].includes(state) && (await innerState(run)).outbox === 0;
 }

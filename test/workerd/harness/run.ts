@@ -3,6 +3,7 @@ import { env } from "cloudflare:workers";
 import { configOf } from "../../../workers/adapters/config.ts";
 import { datasetOf, directoryOf, migrationOf } from "../../../workers/adapters/objects.ts";
 import { startMigration } from "../../../workers/adapters/start-migration.ts";
+import type { MigrationOptions } from "../../../workers/core/migration/request.ts";
 import type { MigrationStatus } from "../../../workers/core/migration/status.ts";
 import type { Result } from "../../../workers/core/result.ts";
 
@@ -35,9 +36,16 @@ export async function registerDataset(name: string, sourcePrefix: string): Promi
   );
 }
 
-/** Starts a migration of a registered dataset. `env` is what its consumers will see. */
-export async function startRun(dataset: string, seen: Env): Promise<TestRun> {
-  const { id } = must(await startMigration(seen, must(configOf(seen)), dataset));
+/** Has the next listing of the dataset walk two ranges, as after a run whose pages said so: up to this key, and beyond it. */
+export async function cutListing(dataset: string, key: string): Promise<void> {
+  await runInDurableObject(datasetOf(env, dataset), (_, { storage }) => {
+    storage.sql.exec("INSERT OR REPLACE INTO listing (id, cuts) VALUES (1, ?)", JSON.stringify([key]));
+  });
+}
+
+/** Starts a migration of a registered dataset, as `options` ask for it. `seen` is what its consumers will see. */
+export async function startRun(dataset: string, seen: Env, options: Partial<MigrationOptions> = {}): Promise<TestRun> {
+  const { id } = must(await startMigration(seen, must(configOf(seen)), dataset, options));
   return { id, dataset, prefix: `${dataset}/`, env: seen };
 }
 

@@ -28,11 +28,11 @@ export function envWithSource(
   return { ...env, SOURCES: { test: place }, ...secrets, ...more };
 }
 
-/** Puts objects into the real S3 endpoint; those above PART_BYTES in parts where `multipart` says so. */
+/** Puts objects into the real S3 endpoint; those that `multipart` names in parts of `partBytes`. */
 export async function fill(
   prefix: string,
   objects: ReadonlyMap<string, Uint8Array<ArrayBuffer>>,
-  options: { multipart?: ReadonlySet<string>; headers?: Readonly<Record<string, string>> } = {},
+  options: { multipart?: ReadonlySet<string>; partBytes?: number; headers?: Readonly<Record<string, string>> } = {},
 ): Promise<Map<string, Stored>> {
   const { endpoint, bucket, region, accessKeyId, secretAccessKey } = inject("source");
   const client = new AwsClient({ accessKeyId, secretAccessKey, region, service: "s3", retries: 0 });
@@ -45,7 +45,7 @@ export async function fill(
       const headers = { "content-type": "application/x-test", ...options.headers };
       const etag =
         options.multipart?.has(key) === true
-          ? await putMultipart(client, url, bytes, PART_BYTES, headers)
+          ? await putMultipart(client, url, bytes, options.partBytes ?? PART_BYTES, headers)
           : await putObject(client, url, bytes, headers);
       stored.set(key, { bytes, etag });
     }

@@ -46,7 +46,7 @@ export async function stillOpen(created: readonly Upload[]): Promise<Upload[]> {
 }
 
 /** The object with some methods replaced; the others keep their `this`. */
-function replacing<T extends object>(object: T, methods: Partial<T>): T {
+export function replacing<T extends object>(object: T, methods: Partial<T>): T {
   return new Proxy(object, {
     get(target, name) {
       const replaced: unknown = Reflect.get(methods, name);

@@ -1,6 +1,8 @@
 import * as z from "zod";
 import { overlaps } from "../capability/scope.ts";
+import { failure } from "../failure.ts";
 import { checkKey } from "../http/key-path.ts";
+import { fail, ok, type Result } from "../result.ts";
 
 /** Names of datasets: they stand in URLs, and in the names of secrets and objects. */
 const NAME_PATTERN = /^[a-z0-9][a-z0-9-]{0,62}$/;
@@ -22,29 +24,33 @@ export const prefixSchema = foreignPrefixSchema.refine(
 /** A key that R2 can hold. */
 export const keySchema = z.string().refine((key) => checkKey(key).ok, "must be 1 to 1,024 bytes of UTF-8 without NUL");
 
+/** Where it is migrated from; without one it is filled by other means. */
+const datasetSourceSchema = z.strictObject({ name: nameSchema, prefix: foreignPrefixSchema });
+/**
+ * How reads are served: "r2", from R2 alone; "through", from R2, and what is not there from the source, which is then
+ * copied; "source", from the source alone.
+ */
+const readSchema = z.enum(["r2", "through", "source"]);
+/** A cron expression in UTC; null: only on request. */
+const scheduleSchema = z.string().max(200).nullable();
+/** Seconds for which a live object's ETag may be remembered. */
+const liveTtlSchema = z.number().int().min(0).max(3600);
+
+const NEEDS_SOURCE = 'needs a source to read from; name one, or leave it at "r2"';
+
 /** The body of `PUT /v1/datasets/:dataset`. */
 export const datasetBodySchema = z
   .strictObject({
     kind: z.enum(["files", "zarr"]),
-    /** Where it is migrated from; without one it is filled by other means. */
-    source: z.strictObject({ name: nameSchema, prefix: foreignPrefixSchema }).optional(),
+    source: datasetSourceSchema.optional(),
     /** The R2 binding and the prefix in it; fixed for good. */
     bucket: z.string().min(1).max(64).default("DATASETS"),
     prefix: prefixSchema,
-    /**
-     * How reads are served: "r2", from R2 alone; "through", from R2, and what is not there from the source, which is then
-     * copied; "source", from the source alone.
-     */
-    read: z.enum(["r2", "through", "source"]).default("r2"),
-    /** A cron expression in UTC; null: only on request. */
-    schedule: z.string().max(200).nullable().default(null),
-    /** Seconds for which a live object's ETag may be remembered. */
-    liveTtlSeconds: z.number().int().min(0).max(3600).default(10),
+    read: readSchema.default("r2"),
+    schedule: scheduleSchema.default(null),
+    liveTtlSeconds: liveTtlSchema.default(10),
   })
-  .refine(({ read, source }) => read === "r2" || source !== undefined, {
-    error: 'needs a source to read from; name one, or leave it at "r2"',
-    path: ["read"],
-  });
+  .refine(({ read, source }) => read === "r2" || source !== undefined, { error: NEEDS_SOURCE, path: ["read"] });
 export type DatasetBody = z.infer<typeof datasetBodySchema>;
 
 /** A dataset as it is kept. The id is its own: a name used again is not the old dataset. */
@@ -53,6 +59,48 @@ export interface DatasetConfig extends DatasetBody {
   name: string;
   createdAt: string;
   updatedAt: string;
+}
+
+/** What of a dataset may change; what is absent stays. */
+const datasetChangesSchema = z.strictObject({
+  /** Null takes the source away. */
+  source: datasetSourceSchema.nullable().optional(),
+  read: readSchema.optional(),
+  schedule: scheduleSchema.optional(),
+  liveTtlSeconds: liveTtlSchema.optional(),
+});
+export type DatasetChanges = z.infer<typeof datasetChangesSchema>;
+
+/** The body of `PATCH /v1/datasets/:dataset`. What is fixed is known, so that `changesOf` can say that it is. */
+export const datasetPatchSchema = datasetChangesSchema.extend({
+  kind: z.unknown().optional(),
+  bucket: z.unknown().optional(),
+  prefix: z.unknown().optional(),
+});
+
+export function changesOf(patch: z.infer<typeof datasetPatchSchema>): Result<DatasetChanges> {
+  const { kind, bucket, prefix, ...changes } = patch;
+  const fixed = Object.entries({ kind, bucket, prefix }).find(([, value]) => value !== undefined);
+  if (fixed === undefined) return ok(changes);
+  const [field] = fixed;
+  return fail(
+    failure("dataset-fixed", `Leave ${field} out, or register another dataset for another ${field}.`, { field }),
+  );
+}
+
+/** The dataset with its changes; refused where it would be read from a source that it has not. */
+export function changedDataset(
+  { source: was, ...rest }: DatasetConfig,
+  changes: DatasetChanges,
+  updatedAt: string,
+): Result<DatasetConfig> {
+  const { read = rest.read, schedule = rest.schedule, liveTtlSeconds = rest.liveTtlSeconds } = changes;
+  const source = changes.source === undefined ? was : (changes.source ?? undefined);
+  if (read !== "r2" && source === undefined) {
+    return fail(failure("invalid-body", `read: ${NEEDS_SOURCE}`, { field: "read" }));
+  }
+  const named = source === undefined ? {} : { source };
+  return ok({ ...rest, ...named, read, schedule, liveTtlSeconds, updatedAt });
 }
 
 /** Which capabilities without a job hold no more. Times are in seconds since 1970, as in the tokens. */

@@ -9,7 +9,7 @@ import * as z from "zod";
  * `size`   nothing better was possible; never called verified.
  */
 export const PROOFS = ["etag", "sha256", "crc64nvme", "md5", "parts", "size"] as const;
-const proofSchema = z.enum(PROOFS);
+export const proofSchema = z.enum(PROOFS);
 export type Proof = (typeof PROOFS)[number];
 
 export const STAGES = ["acquired", "raw", "processed"] as const;

@@ -17,6 +17,7 @@ const OUTAGES: ReadonlySet<FailureCode> = new Set<FailureCode>([
   "source-unreachable",
   "source-throttled",
   "source-unavailable",
+  "source-limited",
   "store-throttled",
   "store-unavailable",
 ]);

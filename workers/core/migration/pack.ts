@@ -1,4 +1,6 @@
 import { MESSAGE_MAX_BYTES } from "../limits.ts";
+import type { Row } from "../manifest/row.ts";
+import { type CopyItem, sentItem, sentRows } from "./message.ts";
 
 /** Room for a message's own fields around its items. */
 const ENVELOPE_BYTES = 512;
@@ -12,16 +14,21 @@ export interface PackLimits {
 
 /**
  * Cuts items, in their order, into messages that each fit one billed queue operation (JSON under 60,000 bytes) and
- * the given limits. An item that fits nowhere has a message to itself.
+ * the given limits. An item that fits nowhere has a message to itself. `sent` is an item as it travels.
  */
-export function pack<T>(items: readonly T[], limits: PackLimits, weigh: (item: T) => number): T[][] {
+export function pack<T>(
+  items: readonly T[],
+  limits: PackLimits,
+  weigh: (item: T) => number,
+  sent: (item: T) => unknown = (item) => item,
+): T[][] {
   const messages: T[][] = [];
   let current: T[] = [];
   let bytes = ENVELOPE_BYTES;
   let weight = 0;
   const encoder = new TextEncoder();
   for (const item of items) {
-    const itemBytes = encoder.encode(JSON.stringify(item)).length + 1;
+    const itemBytes = encoder.encode(JSON.stringify(sent(item))).length + 1;
     const itemWeight = weigh(item);
     const full =
       current.length >= limits.items || bytes + itemBytes > MESSAGE_MAX_BYTES || weight + itemWeight > limits.weight;
@@ -38,3 +45,18 @@ export function pack<T>(items: readonly T[], limits: PackLimits, weigh: (item: T
   if (current.length > 0) messages.push(current);
   return messages;
 }
+
+/** Objects and bytes of one copy message: what a consumer copies well within its life. */
+const COPY_LIMITS: PackLimits = { items: 500, weight: 1024 ** 3 };
+
+export const packItems = (items: readonly CopyItem[]): CopyItem[][] =>
+  pack(items, COPY_LIMITS, ({ size }) => size, sentItem);
+
+/** A message names each content type and writer once; a long one counts with every row, to be on the safe side. */
+export const packRows = (rows: readonly Row[]): Row[][] =>
+  pack(
+    rows,
+    { items: 1000, weight: Number.POSITIVE_INFINITY },
+    () => 0,
+    (row) => [sentRows([row]).rows, (row.contentType ?? "").length > 64 ? row.contentType : 0],
+  );

@@ -38,11 +38,15 @@ export function planParts(
   if (told !== null && isPossible(told.bytes, size) && Math.ceil(size / told.bytes) === told.parts) {
     return { partBytes: told.bytes, parts: told.parts };
   }
-  const guess = count === null ? null : guessPartBytes(size, count);
+  const guess = count === null ? null : usualPartBytes(size, count);
   const smallest = Math.ceil(size / PARTS_MAX / MiB) * MiB;
   const partBytes = guess ?? Math.max(defaultPartBytes, smallest, PART_MIN_BYTES);
   return { partBytes, parts: Math.max(1, Math.ceil(size / partBytes)) };
 }
+
+/** How many parts an object will be copied in, as far as its listing tells. */
+export const expectedParts = (object: { etag: string; size: number }, defaultPartBytes: number): number =>
+  planParts(object.size, { etag: object.etag, firstPart: null }, defaultPartBytes).parts;
 
 /** The byte range of a part, numbered from 1. */
 export function partRange(plan: PartPlan, size: number, partNumber: number): { start: number; end: number } {
@@ -50,9 +54,13 @@ export function partRange(plan: PartPlan, size: number, partNumber: number): { s
   return { start, end: Math.min(start + plan.partBytes, size) - 1 };
 }
 
-function guessPartBytes(size: number, count: number): number | null {
-  if (count === 1) return size <= PUT_MAX_BYTES ? Math.max(size, PART_MIN_BYTES) : null;
-  return USUAL_PART_BYTES.find((bytes) => isPossible(bytes, size) && Math.ceil(size / bytes) === count) ?? null;
+/** A part size in bytes that S3 tools use and that cuts `size` bytes into `count` parts; null where none does. */
+export const usualPartBytes = (size: number, count: number): number | null => usualPartSizes(size, count)[0] ?? null;
+
+/** All of them, ascending: of few parts there may be several. */
+export function usualPartSizes(size: number, count: number): number[] {
+  if (count === 1) return size <= PUT_MAX_BYTES ? [Math.max(size, PART_MIN_BYTES)] : [];
+  return USUAL_PART_BYTES.filter((bytes) => isPossible(bytes, size) && Math.ceil(size / bytes) === count);
 }
 
 function isPossible(partBytes: number, size: number): boolean {

@@ -1,10 +1,28 @@
 import type { Proof } from "../manifest/row.ts";
+import type { Estimate } from "./estimate.ts";
+import type { Filter } from "./filter.ts";
+import type { Hazards } from "./hazards.ts";
+import type { Overwrite } from "./join.ts";
 
-export const MIGRATION_STATES = ["listing", "copying", "done", "failed"] as const;
+/** `paused` hides the state that it will go on in; done, failed and cancelled are ends. */
+export const MIGRATION_STATES = ["listing", "copying", "deleting", "paused", "done", "failed", "cancelled"] as const;
 export type MigrationState = (typeof MIGRATION_STATES)[number];
 
-/** What one migration works with; fixed when it starts. */
-export interface MigrationSpec {
+/**
+ * What a run does with each object that it lists: `copy`; `estimate`, what it would cost, and nothing else (a dry run);
+ * `verify`, compare listings and the manifest; `verify-deep`, read what is there back and hash it.
+ */
+export const TASKS = ["copy", "estimate", "verify", "verify-deep"] as const;
+export type Task = (typeof TASKS)[number];
+
+/** The keys of a run that was given them: an object with a list, or another run's report. */
+export type KeyList =
+  | { kind: "object"; bucket: string; key: string; format: "ndjson" | "csv" }
+  | { kind: "report"; migration: string; outcomes: readonly string[] };
+
+/** Where objects come from and go to, and how; what copying one of them takes. */
+export interface CopySpec {
+  /** The name that is left on a copy: a migration's id, or `through:<dataset id>`. */
   id: string;
   dataset: string;
   datasetId: string;
@@ -14,6 +32,23 @@ export interface MigrationSpec {
   prefix: string;
   multipartThresholdBytes: number;
   partBytes: number;
+  /** Whether the source's own checksum of the whole object is asked for and compared. */
+  checksums: boolean;
+}
+
+/** What one migration works with; fixed when it starts. */
+export interface MigrationSpec extends CopySpec {
+  /** `back`: from R2 to the source, what is in R2 alone. */
+  direction: "in" | "back";
+  task: Task;
+  filter: Filter;
+  /** Null: whatever the listing names. */
+  keys: KeyList | null;
+  overwrite: Overwrite;
+  /** Whether what the source has no more is deleted in R2, and at most how many; `sealed`: also keys of sealed versions. */
+  deletes: { max: number; sealed: boolean } | null;
+  /** Keys at which the listing is cut into ranges from the start: the last run's pages. */
+  cuts: readonly string[];
 }
 
 /** Billed operations, as counted: R2 classes A and B, queue operations, requests to the source. */
@@ -23,6 +58,8 @@ export interface Operations {
   queue: number;
   sourceGet: number;
   sourceList: number;
+  /** Writes to the source, of a run back. */
+  sourcePut: number;
 }
 
 export interface Count {
@@ -34,37 +71,57 @@ export interface Count {
 export interface MigrationStatus {
   id: string;
   dataset: string;
+  task: Task;
+  direction: "in" | "back";
   state: MigrationState;
   startedAt: string;
   updatedAt: string;
   finishedAt: string | null;
+  /** What passed the filters; of a dry run, what was looked at. */
   listed: Count & { complete: boolean };
+  /** Of a dry run, what would be copied stands in `estimate`. */
   copied: Count;
+  /** What a verification found to be the source's. */
+  verified: Count;
+  /** There already, or kept by the overwrite policy. */
   skipped: Count;
   failed: { objects: number };
+  /** In R2 alone, where the run was asked to look: how many could be deleted by its rules, and how many were. */
+  extraneous: { objects: number; deleted: number };
   proofs: Partial<Record<Proof, number>>;
+  /** Over the last minute; over the whole run once it has ended. */
   rate: { objectsPerSecond: number; bytesPerSecond: number };
   /** Null until the listing is complete and something was copied. */
   secondsLeft: number | null;
   operations: Operations;
+  /** What the listing so far costs, copied in full. */
+  estimate: Estimate;
+  hazards: Hazards;
   /** The first hundred. */
   failures: { key: string; code: string; detail: string }[];
   /** Why the whole run failed. */
   problem: { code: string; detail: string } | null;
 }
 
-/** Rate since the start, and the time that what is listed and not settled will take at that rate. */
-export function progress(
-  elapsedMs: number,
-  counts: { listed: Count; copied: Count; skipped: Count; failedObjects: number; listingComplete: boolean },
-): Pick<MigrationStatus, "rate" | "secondsLeft"> {
-  const seconds = Math.max(elapsedMs, 1) / 1000;
-  const { listed, copied, skipped, failedObjects } = counts;
-  const rate = { objectsPerSecond: copied.objects / seconds, bytesPerSecond: copied.bytes / seconds };
-  const objectsLeft = Math.max(0, listed.objects - copied.objects - skipped.objects - failedObjects);
-  const bytesLeft = Math.max(0, listed.bytes - copied.bytes - skipped.bytes);
-  if (objectsLeft === 0 && counts.listingComplete) return { rate, secondsLeft: 0 };
-  if (!counts.listingComplete || copied.objects === 0) return { rate, secondsLeft: null };
-  const byBytes = rate.bytesPerSecond > 0 ? bytesLeft / rate.bytesPerSecond : 0;
-  return { rate, secondsLeft: Math.max(objectsLeft / rate.objectsPerSecond, byBytes) };
+/** What was done in the last `seconds`, and what is left. */
+export interface Pace {
+  seconds: number;
+  done: Count;
+  left: Count;
+  listingComplete: boolean;
+}
+
+/** The rate, and the time that what is listed and not settled will take at it. */
+export function progress({
+  seconds,
+  done,
+  left,
+  listingComplete,
+}: Pace): Pick<MigrationStatus, "rate" | "secondsLeft"> {
+  const elapsed = Math.max(seconds, 0.001);
+  const rate = { objectsPerSecond: done.objects / elapsed, bytesPerSecond: done.bytes / elapsed };
+  if (left.objects <= 0 && listingComplete) return { rate, secondsLeft: 0 };
+  if (!listingComplete || done.objects === 0) return { rate, secondsLeft: null };
+  const byBytes = rate.bytesPerSecond > 0 ? Math.max(0, left.bytes) / rate.bytesPerSecond : 0;
+  return { rate, secondsLeft: Math.max(left.objects / rate.objectsPerSecond, byBytes) };
 }

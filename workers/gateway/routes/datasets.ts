@@ -3,8 +3,15 @@ import { bucketOf } from "../../adapters/config.ts";
 import { newId } from "../../adapters/ids.ts";
 import { datasetOf, directoryOf } from "../../adapters/objects.ts";
 import { nextTick } from "../../adapters/schedule.ts";
-import { failure } from "../../core/failure.ts";
-import { datasetBodySchema, type DatasetConfig, nameSchema } from "../../core/manifest/dataset.ts";
+import { type Failure, failure } from "../../core/failure.ts";
+import {
+  changesOf,
+  type DatasetChanges,
+  datasetBodySchema,
+  type DatasetConfig,
+  datasetPatchSchema,
+  nameSchema,
+} from "../../core/manifest/dataset.ts";
 import { tokenOf } from "../auth.ts";
 import { readBody, readQuery } from "../body.ts";
 import { answer, type Ctx, refuse } from "../context.ts";
@@ -48,20 +55,14 @@ export async function register(c: Ctx): Promise<Response> {
   }
   const body = await readBody(c, datasetBodySchema);
   if (!body.ok) return refuse(c, body.failure);
-  const { bucket, kind, prefix, schedule, source } = body.value;
+  const { bucket, kind, prefix, schedule } = body.value;
   const config = c.get("config");
   if (!config.buckets.has(bucket) || bucketOf(c.env, bucket) === null) {
     const detail = `There is no R2 binding "${bucket}" with a name in [vars.BUCKETS] of wrangler.toml.`;
     return refuse(c, failure("unknown-bucket", detail, { field: "bucket" }));
   }
-  if (source !== undefined && !config.sources.has(source.name)) {
-    const detail = `Sources are named in wrangler.toml; "${source.name}" is not.`;
-    return refuse(c, failure("unknown-source", detail, { field: "source.name" }));
-  }
-  if (schedule !== null && nextTick(schedule, 0) === null) {
-    const detail = 'schedule: is not a cron expression of five fields, such as "0 */6 * * *", that ever comes due.';
-    return refuse(c, failure("invalid-body", detail, { field: "schedule" }));
-  }
+  const wrong = checkNames(c, body.value);
+  if (wrong !== null) return refuse(c, wrong);
   const now = Date.now();
   const claim = { name: name.data, kind, bucket, prefix, schedule };
   const claimed = await directoryOf(c.env).claimDataset(claim, newId("ds", now));
@@ -70,7 +71,49 @@ export async function register(c: Ctx): Promise<Response> {
   const dataset: DatasetConfig = { ...body.value, id: claimed.value.id, name: name.data, createdAt: at, updatedAt: at };
   const kept = await datasetOf(c.env, name.data).configure(dataset);
   if (!kept.ok) return refuse(c, kept.failure);
+  await claimSchedule(c, kept.value);
   return answer(c, kept.value, claimed.value.created ? 201 : 200);
+}
+
+/** `PATCH /v1/datasets/:dataset`: changes what is named, and leaves the rest. */
+export async function change(c: Ctx): Promise<Response> {
+  const name = c.req.param("dataset") ?? "";
+  const body = await readBody(c, datasetPatchSchema);
+  if (!body.ok) return refuse(c, body.failure);
+  const changes = changesOf(body.value);
+  if (!changes.ok) return refuse(c, changes.failure);
+  const wrong = checkNames(c, changes.value);
+  if (wrong !== null) return refuse(c, wrong);
+  const changed = await datasetOf(c.env, name).patch(changes.value);
+  if (!changed.ok) return refuse(c, changed.failure);
+  await claimSchedule(c, changed.value);
+  return answer(c, changed.value);
+}
+
+/** What a body names must be there, and a schedule come due. */
+function checkNames(c: Ctx, { source, schedule }: DatasetChanges): Failure | null {
+  if (source !== undefined && source !== null && !c.get("config").sources.has(source.name)) {
+    const detail = `Sources are named in wrangler.toml; "${source.name}" is not.`;
+    return failure("unknown-source", detail, { field: "source.name" });
+  }
+  if (schedule !== undefined && schedule !== null && nextTick(schedule, 0) === null) {
+    const detail = 'schedule: is not a cron expression of five fields, such as "0 */6 * * *", that ever comes due.';
+    return failure("invalid-body", detail, { field: "schedule" });
+  }
+  return null;
+}
+
+/**
+ * Tells the Directory, by which the cron goes, a dataset's schedule. Two writers at once may come here in another order
+ * than to the Dataset object: so each looks again after it has told, and whoever told what no longer holds tells anew.
+ */
+async function claimSchedule(c: Ctx, written: DatasetConfig): Promise<void> {
+  for (let dataset = written; ;) {
+    await directoryOf(c.env).claimDataset(dataset, dataset.id);
+    const now = await datasetOf(c.env, dataset.name).config();
+    if (!now.ok || now.value.schedule === dataset.schedule) return;
+    dataset = now.value;
+  }
 }
 
 const manifestQuery = z.strictObject({

@@ -1,0 +1,70 @@
+import { migrationOf } from "../../adapters/objects.ts";
+import type { MigrationStatus } from "../../core/migration/status.ts";
+import { type Ctx, refuse } from "../context.ts";
+import { streamOf } from "../stream-of.ts";
+import { findMigration } from "./migrations.ts";
+
+/** Milliseconds from one look at the run to the next. */
+const LOOK_MS = 1000;
+/** Looks without news after which a comment keeps the connection. */
+const QUIET_LOOKS = 15;
+/** Looks of one answer, each a subrequest: half of the 10,000 that an invocation may make. */
+const LOOKS_MAX = 5000;
+/** Milliseconds after which a client asks anew. */
+const RETRY_MS = 2000;
+/** The id of the last event. Who comes back with it is told that there is nothing more to come. */
+const END = "end";
+
+/**
+ * `GET /v1/migrations/:id/events`: server-sent events (HTML, section 9.2). `status` at once and on every change, and `end`
+ * with the last one. An answer that ends, or breaks off, without an `end` is asked for again.
+ */
+export async function events(c: Ctx): Promise<Response> {
+  const found = await findMigration(c);
+  if (!found.ok) return refuse(c, found.failure);
+  // An EventSource comes back after every end, until it is told 204.
+  if (c.req.header("last-event-id") === END) return new Response(null, { status: 204 });
+  const migration = migrationOf(c.env, found.value.id);
+  const look = async () => {
+    const status = await migration.status();
+    return status.ok ? status.value : null;
+  };
+  const body = streamOf((gone) => follow(found.value, look, gone));
+  return new Response(body, {
+    headers: {
+      "content-type": "text/event-stream",
+      // What is compressed on its way is held back until there is enough of it.
+      "cache-control": "no-store, no-transform",
+      "x-content-type-options": "nosniff",
+      "x-accel-buffering": "no",
+      "x-request-id": c.get("requestId"),
+    },
+  });
+}
+
+/** What one client is told. A look that fails ends it, and the client comes back. */
+async function* follow(
+  first: MigrationStatus,
+  look: () => Promise<MigrationStatus | null>,
+  gone: AbortSignal,
+): AsyncGenerator<Uint8Array, void, void> {
+  yield encode(`retry: ${RETRY_MS}\n\n`);
+  let [sent, quiet] = ["", 0];
+  let status: MigrationStatus | null = first;
+  for (let looks = 0; status !== null && looks < LOOKS_MAX; looks++) {
+    const data = JSON.stringify(status);
+    if (data !== sent) {
+      yield event("status", status.updatedAt, data);
+      [sent, quiet] = [data, 0];
+    } else if (++quiet % QUIET_LOOKS === 0) yield encode(": nothing new\n\n");
+    if (status.finishedAt !== null) return yield event("end", END, data);
+    await scheduler.wait(LOOK_MS, { signal: gone });
+    status = await look().catch(() => null);
+  }
+}
+
+/** JSON has no line ends of its own. */
+const event = (name: string, id: string, data: string): Uint8Array =>
+  encode(`event: ${name}\nid: ${id}\ndata: ${data}\n\n`);
+
+const encode = (text: string): Uint8Array => new TextEncoder().encode(text);
