@@ -3,6 +3,9 @@ import { SEND_BATCH_MAX_BYTES, SEND_BATCH_MAX_MESSAGES } from "../workers/core/l
 /** Seconds after which a failed send is tried again. */
 const RESEND_SECONDS = 5;
 
+/** Tries of a message that was put off once: more than any has. */
+const PUT_OFF = 1_000_000;
+
 interface Sendable {
   seq: number;
   queue: string;
@@ -101,6 +104,18 @@ export class Outbox {
     this.#sql.exec("UPDATE outbox SET due_at = ?, tries = tries + ? WHERE seq = ?", dueAt, failures, seq);
   }
 
+  /** Has the message sent again at `dueAt`, if this was not done with it before; false: it was. */
+  putOffOnce(seq: number, dueAt: number): boolean {
+    const put = this.#sql.exec(
+      "UPDATE outbox SET due_at = ?, tries = ? WHERE seq = ? AND tries < ? RETURNING seq",
+      dueAt,
+      PUT_OFF,
+      seq,
+      PUT_OFF,
+    );
+    return put.toArray().length > 0;
+  }
+
   /** Some of the message's work was done: failures count anew. */
   progress(seq: number): void {
     this.#sql.exec("UPDATE outbox SET tries = 0 WHERE seq = ? AND tries > 0", seq);
@@ -127,6 +142,11 @@ export class Outbox {
       keep,
       JSON.stringify(unsent),
     );
+  }
+
+  /** What is held back and was sent before may be with a consumer still: it is sent again if that stays silent. */
+  awaitHeld(now: number): void {
+    this.#sql.exec("UPDATE outbox SET due_at = ? WHERE due_at IS NULL AND sends > 0", now + this.#silenceMs);
   }
 
   /** Takes off what is meant for this queue, was never sent, and is of none of the types `keep`. */
@@ -216,9 +236,10 @@ export class Outbox {
     }
   }
 
+  /** What was held back while it was being sent stays held back. */
   #mark(rows: readonly { seq: number }[], dueAt: number, sends: number): void {
     this.#sql.exec(
-      "UPDATE outbox SET due_at = ?, sends = sends + ? WHERE seq IN (SELECT value FROM json_each(?))",
+      "UPDATE outbox SET due_at = iif(due_at IS NULL, NULL, ?), sends = sends + ? WHERE seq IN (SELECT value FROM json_each(?))",
       dueAt,
       sends,
       JSON.stringify(rows.map((row) => row.seq)),

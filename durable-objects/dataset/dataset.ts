@@ -67,7 +67,9 @@ const SCHEMA = [
 const UPSERT = `
   INSERT INTO object SELECT value ->> 'key', value ->> 'size', value ->> 'etag', value ->> 'uploadedAt',
       value ->> 'contentType', value ->> 'proof', value ->> 'sourceEtag', value ->> 'sourceModifiedAt',
-      value ->> 'writer', value ->> 'stage', value ->> 'category', ?, ? FROM json_each(?) WHERE true
+      value ->> 'writer', value ->> 'stage', value ->> 'category', ?, ? FROM json_each(?) AS written
+    WHERE NOT EXISTS (SELECT 1 FROM tombstone AS grave
+      WHERE grave.key = written.value ->> 'key' AND grave.at >= written.value ->> 'uploadedAt')
     ON CONFLICT (key) DO UPDATE SET size = excluded.size, etag = excluded.etag, uploaded_at = excluded.uploaded_at,
       content_type = excluded.content_type, proof = excluded.proof, source_etag = excluded.source_etag,
       source_modified_at = excluded.source_modified_at, writer = excluded.writer, stage = excluded.stage,

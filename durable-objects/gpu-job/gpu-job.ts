@@ -199,10 +199,15 @@ export class GpuJob extends DurableObject<Env> {
     if (job === null) return fail(failure("unknown-job"));
     const next = applyJobEvent(job.state, event);
     if (next === null) return fail(ended(job.state));
-    this.ctx.storage.transactionSync(() => {
-      this.#setState(next, now);
-      write(now, job.spec);
-    });
+    try {
+      this.ctx.storage.transactionSync(() => {
+        this.#setState(next, now);
+        write(now, job.spec);
+      });
+    } catch (error) {
+      this.#outbox.discard();
+      throw error;
+    }
     await this.#outbox.flush(now);
     await this.#tell();
     await this.#arm();

@@ -43,7 +43,12 @@ export class Course {
   /** Hands out what there is room for, and takes the run to its next state where nothing is left of this one. */
   goOn(now: number): void {
     const { spec, run } = this.#ledger;
-    if (spec === null || run === null || !this.#ledger.isRunning) return;
+    if (spec === null || run === null) return;
+    if (!this.#ledger.isRunning) {
+      // What was under way when the run ended has been settled since, and has lines.
+      if (this.#dispatch.outbox.isEmpty) this.#sendReport(spec, now);
+      return;
+    }
     if (run.is_paused === 1) {
       // What was handed out meanwhile, by consumers that settled what they had begun, waits too.
       this.#dispatch.outbox.hold("migration", "abort");
@@ -74,13 +79,16 @@ export class Course {
 
   /**
    * Ends a run before its work is done. What is under way is settled by its consumers: their messages stay until then,
-   * and those that come to a consumer only now find nothing to do.
+   * and those that come to a consumer only now find nothing to do. What a pause holds back is not sent at once: its
+   * consumer may have begun before, and whoever came second would take the message from under it.
    */
   end(state: "failed" | "cancelled", spec: MigrationSpec, now: number): void {
     if (!this.#ledger.isRunning) return;
-    this.#dispatch.outbox.release(now, RESUMED);
+    const { outbox } = this.#dispatch;
     this.#ledger.setState(state, now);
-    this.#dispatch.outbox.clearUnsent("migration", ["abort"]);
+    outbox.clearUnsent("migration", ["abort"]);
+    outbox.release(now, ["report"]);
+    outbox.awaitHeld(now);
     this.#uploading.abandonAll(spec, now);
     this.#ledger.setReported();
     this.#sendReport(spec, now);

@@ -13,6 +13,7 @@ export interface RunRow extends Record<string, SqlStorageValue> {
   is_paused: number;
   is_reported: number;
   told: number;
+  waiting: number;
   class_a: number;
   class_b: number;
   queue: number;
@@ -94,6 +95,11 @@ export class Ledger {
     );
   }
 
+  /** Objects in parts that wait for their turn: counting them anew at each step would be most of the work. */
+  addWaiting(objects: number): void {
+    if (objects !== 0) this.#sql.exec("UPDATE run SET waiting = waiting + ?", objects);
+  }
+
   /** The rest of the report was asked for. */
   setReported(): void {
     this.#sql.exec("UPDATE run SET is_reported = 1");
@@ -132,11 +138,15 @@ export class Ledger {
     this.#sql.exec("DELETE FROM pace WHERE at < ?", now - PACE_KEPT_MS);
   }
 
-  /** Records failures, as many as are kept. `isReported`: their lines are in the report already. */
+  /**
+   * Records failures. `isReported`: their lines are in the report already, and only so many are kept; of the others the report
+   * gets its lines from here.
+   */
   addFailures(failures: readonly KeyFailure[], isReported: boolean): void {
     if (failures.length === 0) return;
     const { n } = this.#sql.exec<{ n: number }>("SELECT count(*) AS n FROM failure").one();
-    const rows = failures.slice(0, Math.max(0, FAILURE_ROWS_MAX - n)).map(({ key, failure }) => ({
+    const kept = isReported ? failures.slice(0, Math.max(0, FAILURE_ROWS_MAX - n)) : failures;
+    const rows = kept.map(({ key, failure }) => ({
       key,
       code: failure.code,
       detail: failure.detail.slice(0, 500),

@@ -1,10 +1,11 @@
 import { DurableObject } from "cloudflare:workers";
 import { configOf } from "../../workers/adapters/config.ts";
 import { type Failure, failure } from "../../workers/core/failure.ts";
-import { triesMax, waitMs } from "../../workers/core/migration/backoff.ts";
+import { MIGRATION_MAX_BYTES } from "../../workers/core/limits.ts";
+import { isNoTry, triesMax, TURN_SECONDS, waitMs } from "../../workers/core/migration/backoff.ts";
 import { DEFAULT_PRICES } from "../../workers/core/migration/estimate.ts";
 import type {
-  CopyItem,
+  DeleteMessage,
   FinishMessage,
   KeysMessage,
   ListMessage,
@@ -25,7 +26,7 @@ import { Report } from "./report.ts";
 import { SCHEMA } from "./schema.ts";
 import { Tidings } from "./tidings.ts";
 import { Totals } from "./totals.ts";
-import { type FinishedUpload, type OpenedUpload, Uploading } from "./uploading.ts";
+import { type FinishedUpload, type OpenedUpload, type Restart, Uploading } from "./uploading.ts";
 import { type Claim, type DonePart, type SentPart, type Upload, Uploads } from "./uploads.ts";
 
 /** What a consumer works with; `wantsCut`: the range that it lists should be cut in two. */
@@ -88,6 +89,12 @@ export class Migration extends DurableObject<Env> {
     return status === null ? fail(failure("unknown-migration")) : ok(status);
   }
 
+  /** Whether the run has ended and nothing of it is under way: what its consumers had begun is settled, and in its report. */
+  async isSettled(): Promise<boolean> {
+    const { run, isRunning } = this.#ledger;
+    return run !== null && !isRunning && this.#dispatch.outbox.isEmpty && !this.#report.hasRest;
+  }
+
   /** What the run works with, for another one that follows it. */
   async spec(): Promise<MigrationSpec | null> {
     return this.#ledger.spec;
@@ -115,8 +122,9 @@ export class Migration extends DurableObject<Env> {
     const { spec } = this.#ledger;
     if (spec === null || !this.#dispatch.outbox.isOpen(message.seq)) return null;
     if (!this.#ledger.isRunning) {
-      if (!LAST_WORK.has(message.type)) await this.#commit((now) => this.#dispatch.close(message.seq, now));
-      return LAST_WORK.has(message.type) ? { spec, wantsCut: false } : null;
+      if (LAST_WORK.has(message.type)) return { spec, wantsCut: false };
+      await this.#commit((now) => this.#closeLate(message.seq, now));
+      return null;
     }
     if (this.#ledger.isPaused && message.type !== "abort") return null;
     return { spec, wantsCut: message.type === "list" && this.#pages.wantsCut(message, spec) };
@@ -131,7 +139,11 @@ export class Migration extends DurableObject<Env> {
   ): Promise<(Begun & { seq: number }) | null> {
     let next: number | null = null;
     await this.#settle(seq, operations, (now, spec) => {
-      if (this.#ledger.isRunning) next = this.#pages.record(seq, page, isGoingOn, spec, now);
+      if (!this.#ledger.isRunning) return;
+      if (this.ctx.storage.sql.databaseSize > MIGRATION_MAX_BYTES) {
+        this.#ledger.setProblem(failure("manifest-full", TOO_LARGE), now);
+        this.#course.end("failed", spec, now);
+      } else next = this.#pages.record(seq, page, isGoingOn, spec, now);
     });
     const { spec } = this.#ledger;
     return next === null || spec === null ? null : { seq: next, spec, wantsCut: false };
@@ -147,12 +159,13 @@ export class Migration extends DurableObject<Env> {
    * finish its object.
    */
   async postpone(
-    message: ListMessage | KeysMessage | FinishMessage,
+    message: ListMessage | KeysMessage | DeleteMessage | FinishMessage,
     problem: Failure,
     operations: Partial<Operations>,
   ): Promise<void> {
     const tries = this.#dispatch.outbox.triesOf(message.seq);
     if (tries === null) return;
+    if (isNoTry(problem.code)) return this.putOff(message.seq, TURN_SECONDS);
     if (tries + 1 >= triesMax(problem.code)) {
       if (message.type !== "finish") return this.failRun(message.seq, problem, operations);
       return this.giveUpUpload(message, problem, null, operations);
@@ -176,9 +189,19 @@ export class Migration extends DurableObject<Env> {
     outcome: BatchOutcome,
     operations: Partial<Operations>,
   ): Promise<void> {
-    await this.#settle(message.seq, operations, (now, spec) =>
-      this.#pages.settle(message.seq, message.tries, outcome, spec, now),
-    );
+    let isSettled = true;
+    await this.#settle(message.seq, operations, (now, spec) => {
+      isSettled = false;
+      this.#pages.settle(message.seq, message.tries, outcome, spec, now);
+    });
+    // Another delivery was first. What this one copied is in R2 all the same, and the Dataset knows which row is younger.
+    const { spec } = this.#ledger;
+    if (isSettled && spec !== null) await this.#commit((now) => this.#dispatch.publish(outcome.rows, spec, now));
+  }
+
+  /** Whether the work of this message is still to be done by whoever has it. */
+  async isOpen(seq: number): Promise<boolean> {
+    return this.#dispatch.outbox.isOpen(seq);
   }
 
   /** Objects whose message the queue gave up; their lines are in no part of the report as yet. */
@@ -186,13 +209,16 @@ export class Migration extends DurableObject<Env> {
     await this.#settle(seq, {}, () => this.#pages.fail(seq, failures));
   }
 
-  /** Records an upload that a consumer has created. False: another was first, and this one is to be aborted. */
-  async openUpload(message: UploadMessage, opened: OpenedUpload, operations: Partial<Operations>): Promise<boolean> {
+  /** Records an upload that a consumer has created. Where another was first, or the run has ended, it is aborted. */
+  async openUpload(message: UploadMessage, opened: OpenedUpload, operations: Partial<Operations>): Promise<void> {
     let accepted = false;
     await this.#settle(message.seq, operations, (now, spec) => {
       accepted = this.#ledger.isRunning && this.#uploading.open(message.generation, opened, spec, now);
     });
-    return accepted;
+    const { spec } = this.#ledger;
+    if (!accepted && spec !== null) {
+      await this.#commit((now) => this.#uploading.abort(spec, opened.item.key, opened.uploadId, now));
+    }
   }
 
   /** The upload and the parts of the message that its consumer may send now. */
@@ -203,7 +229,14 @@ export class Migration extends DurableObject<Env> {
     const now = Date.now();
     // Over before the message is sent again, and not before its consumer is dead.
     const until = now + this.env.SILENCE_SECONDS * 750;
-    const claims = this.ctx.storage.transactionSync(() => this.#uploads.claim(key, first, last, now, until));
+    const { claims, heldUntil } = this.ctx.storage.transactionSync(() => {
+      const heldBefore = this.#uploads.heldUntil(key, first, last, now);
+      return { claims: this.#uploads.claim(key, first, last, now, until), heldUntil: heldBefore };
+    });
+    // All that is left is another's, who may be dead: it is asked again when that claim has run out.
+    if (claims.length === 0 && heldUntil !== null) {
+      await this.#commit(() => this.#dispatch.outbox.postpone(message.seq, heldUntil, 0));
+    }
     return { upload, claims };
   }
 
@@ -246,7 +279,7 @@ export class Migration extends DurableObject<Env> {
   async giveUpUpload(
     message: UploadMessage | PartMessage | FinishMessage,
     problem: Failure,
-    restart: { item: CopyItem } | null,
+    restart: Restart | null,
     operations: Partial<Operations>,
   ): Promise<void> {
     await this.#commit((now) => {
@@ -280,11 +313,13 @@ export class Migration extends DurableObject<Env> {
     return this.#report.rest(after, limit, this.#ledger.spec?.task ?? "copy");
   }
 
-  /** A part of the report was written, with the lines that were in none of the keys in (after, upTo]. */
-  async addReport({ seq }: ReportMessage, name: string, range: { after: string | null; upTo: string }): Promise<void> {
+  /** A part of the report was written, with lines of these keys. False: another has one of them, and this one does not count. */
+  async addReport({ seq }: ReportMessage, name: string, keys: string[]): Promise<boolean> {
+    let isAdded = false;
     await this.#commit(() => {
-      if (this.#dispatch.outbox.isOpen(seq)) this.#report.add(name, range);
+      isAdded = this.#dispatch.outbox.isOpen(seq) && this.#report.add(name, keys);
     });
+    return isAdded;
   }
 
   async endReport({ seq }: ReportMessage, operations: Partial<Operations>): Promise<void> {
@@ -306,6 +341,15 @@ export class Migration extends DurableObject<Env> {
       console.error(JSON.stringify({ message: "migration alarm failed", error: String(error) }));
     }
     await this.#tidings.arm();
+  }
+
+  /**
+   * A message of a run that has ended. Another delivery of it may be with a consumer that began before the end, and is to
+   * settle it: it is closed only when it comes once more after the silence.
+   */
+  #closeLate(seq: number, now: number): void {
+    const { outbox } = this.#dispatch;
+    if (!outbox.putOffOnce(seq, now + this.env.SILENCE_SECONDS * 1000)) this.#dispatch.close(seq, now);
   }
 
   async #control(work: (now: number, spec: MigrationSpec) => void): Promise<Result<MigrationStatus>> {
@@ -349,6 +393,9 @@ export class Migration extends DurableObject<Env> {
     await this.#tidings.arm();
   }
 }
+
+const TOO_LARGE =
+  "The run's own records are at their limit of 8 GB; migrate the rest by prefix, one run after the other.";
 
 /** What is done also after the end of a run. */
 const LAST_WORK: ReadonlySet<string> = new Set(["abort", "report"]);

@@ -1,5 +1,5 @@
 import type { Failure } from "../../workers/core/failure.ts";
-import { LIST_RANGES_MAX, MESSAGES_IN_FLIGHT_MAX } from "../../workers/core/limits.ts";
+import { LIST_RANGES_MAX, MESSAGES_IN_FLIGHT_MAX, UPLOADS_WAITING_MAX } from "../../workers/core/limits.ts";
 import type { Proof, Row } from "../../workers/core/manifest/row.ts";
 import { planSeconds } from "../../workers/core/migration/backoff.ts";
 import type { Hazards } from "../../workers/core/migration/hazards.ts";
@@ -16,7 +16,7 @@ export interface ListedPage {
   after: string | null;
   upTo: string | null;
   /** What of the listing is left after this page; null: nothing. */
-  rest: { after: string; end: string | null } | { file: string | null; offset: number } | null;
+  rest: { after: string; end: string | null } | { file: string | null; offset: number; etag: string | null } | null;
   /** Keys at which the rest is cut into ranges. */
   cuts: readonly string[];
   skipped: Count;
@@ -70,7 +70,7 @@ export class Pages {
   begin(spec: MigrationSpec, now: number): void {
     const message = { v: 1 as const, migration: spec.id };
     if (spec.keys !== null) {
-      this.#dispatch.send({ ...message, type: "keys", file: null, offset: 0 }, now, now);
+      this.#dispatch.send({ ...message, type: "keys", file: null, offset: 0, etag: null }, now, now);
       return;
     }
     for (const range of cutRange({ after: null, end: null }, spec.cuts)) {
@@ -103,11 +103,13 @@ export class Pages {
       page.report,
     );
     this.#ledger.addFailures(page.failures, true);
+    // A verification settles most of its objects by the listing.
+    if (spec.task !== "copy") this.#ledger.addPace(page.skipped.objects, page.skipped.bytes, now);
     this.#addExtraneous(page.extraneous, spec);
     this.#dispatch.publish(page.found, spec, now);
     if (spec.task !== "estimate") {
       this.#addBatches(page.small, 0, spec, now, now);
-      this.#uploads.plan(page.large);
+      this.#ledger.addWaiting(this.#uploads.plan(page.large));
     }
     return this.#goOnListing(page, isGoingOn, spec, now);
   }
@@ -118,15 +120,27 @@ export class Pages {
     const messages =
       "offset" in rest
         ? [{ ...message, type: "keys" as const, ...rest }]
-        : cutRange(rest, cuts).map((range) => ({ ...message, type: "list" as const, ...range }));
+        : cutRange(rest, this.#thinned(cuts)).map((range) => ({ ...message, type: "list" as const, ...range }));
+    // Its consumer would go on up to the first of its cuts. Where there was no room to cut there, somebody else does.
+    const [first] = messages;
+    const isAsGiven = "offset" in rest || (first?.type === "list" && first.end === (cuts[0] ?? rest.end));
     // Held back while enough is in flight: the outbox, which holds the keys in flight, stays small.
     const isHeld = this.#isFull() || this.#ledger.isPaused;
     let own: number | null = null;
     for (const next of messages) {
-      if (own === null && isGoingOn && !isHeld) own = this.#dispatch.outbox.addUnderWay("migration", next, now);
+      if (own === null && isGoingOn && isAsGiven && !isHeld)
+        own = this.#dispatch.outbox.addUnderWay("migration", next, now);
       else this.#dispatch.send(next, isHeld ? null : now, now);
     }
     return own;
+  }
+
+  /** As many of the cuts, evenly, as there is room for ranges: another consumer may have cut at the same time. */
+  #thinned(cuts: readonly string[]): readonly string[] {
+    if (cuts.length === 0) return cuts;
+    const room = Math.max(0, LIST_RANGES_MAX - 1 - this.#dispatch.outbox.ofTypes(["list"]).length);
+    if (cuts.length <= room) return cuts;
+    return Array.from({ length: room }, (_, i) => cuts[Math.floor((i * cuts.length) / room)] ?? "");
   }
 
   /** Whether this range is to be cut: it is the one with most left, and there is room for more. */
@@ -205,6 +219,7 @@ export class Pages {
   }
 
   #isFull(): boolean {
+    if ((this.#ledger.run?.waiting ?? 0) > UPLOADS_WAITING_MAX) return true;
     return this.#dispatch.outbox.isFull(MESSAGES_IN_FLIGHT_MAX);
   }
 }

@@ -17,6 +17,7 @@ export const SCHEMA = [
     is_paused INTEGER NOT NULL DEFAULT 0,
     is_reported INTEGER NOT NULL DEFAULT 0, -- once the rest of the report was asked for
     told INTEGER NOT NULL DEFAULT 0,        -- 1 once the Directory lists the run, 2 once its end is known elsewhere
+    waiting INTEGER NOT NULL DEFAULT 0,     -- uploads in the state waiting
     class_a INTEGER NOT NULL DEFAULT 0,
     class_b INTEGER NOT NULL DEFAULT 0,
     queue INTEGER NOT NULL DEFAULT 0,
@@ -68,6 +69,7 @@ export const SCHEMA = [
     parts INTEGER,
     proof TEXT,
     etag TEXT,
+    read_as TEXT,                           -- what its parts made up, read once before
     is_reported INTEGER NOT NULL DEFAULT 0  -- whether its line is in a part of the report
   ) WITHOUT ROWID`,
   `CREATE INDEX IF NOT EXISTS unfinished ON upload (state, bytes)

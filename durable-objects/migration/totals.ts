@@ -1,6 +1,6 @@
 import type { Proof } from "../../workers/core/manifest/row.ts";
 import { estimate, type Prices } from "../../workers/core/migration/estimate.ts";
-import { addHazards, type Hazards } from "../../workers/core/migration/hazards.ts";
+import { addHazards, type Hazards, hazardsFound } from "../../workers/core/migration/hazards.ts";
 import { type MigrationStatus, type Operations, progress } from "../../workers/core/migration/status.ts";
 import type { Ledger, RunRow } from "./ledger.ts";
 
@@ -8,18 +8,38 @@ const FAILURES_SHOWN = 100;
 /** The rate is that of the last minute. */
 const WINDOW_MS = 60_000;
 
+/** Milliseconds for which a status of so many pages holds: summing up a hundred thousand takes a second. */
+const HOLDS_MS_A_PAGE = 0.1;
+const PAGES_HELD = 1000;
+const HOLDS_MAX_MS = 10_000;
+
 /** The sums over everything that a run has recorded: its status. */
 export class Totals {
   readonly #sql: SqlStorage;
   readonly #ledger: Ledger;
+  #held: { status: MigrationStatus; until: number } | null = null;
 
   constructor(sql: SqlStorage, ledger: Ledger) {
     this.#sql = sql;
     this.#ledger = ledger;
   }
 
-  /** The live answer of `GET /v1/migrations/:id`; null before the run was created. */
+  /**
+   * The live answer of `GET /v1/migrations/:id`; null before the run was created. That of a very large run holds for some
+   * seconds, as long as its state does: who watches must not keep the consumers waiting.
+   */
   status(now: number, listingComplete: boolean, prices: Prices): MigrationStatus | null {
+    const { run } = this.#ledger;
+    const state = run?.is_paused === 1 ? "paused" : run?.state;
+    if (this.#held !== null && this.#held.until > now && this.#held.status.state === state) return this.#held.status;
+    const status = this.#sum(now, listingComplete, prices);
+    const pages = this.#sql.exec<{ n: number }>("SELECT count(*) AS n FROM page").one().n;
+    const holds = pages < PAGES_HELD ? 0 : Math.min(HOLDS_MAX_MS, pages * HOLDS_MS_A_PAGE);
+    this.#held = status === null || holds === 0 ? null : { status, until: now + holds };
+    return status;
+  }
+
+  #sum(now: number, listingComplete: boolean, prices: Prices): MigrationStatus | null {
     const { run, spec } = this.#ledger;
     if (run === null || spec === null) return null;
     const pages = this.#one(
@@ -35,13 +55,15 @@ export class Totals {
     );
     const uploads = this.#one(
       `SELECT total(state = 'copied') AS objects, total(iif(state = 'copied', bytes, 0)) AS bytes,
-         total(state = 'failed') AS failedObjects, total(bytes) AS allBytes FROM upload`,
+         total(state = 'failed') AS failedObjects, total(iif(state = 'failed', bytes, 0)) AS failedBytes,
+         count(*) AS largeObjects, total(bytes) AS largeBytes FROM upload`,
     );
     const skipped = { objects: sum(pages["skippedObjects"]), bytes: sum(pages["skippedBytes"]) };
-    // A large object that changed at the source is as long as it is now; a dry run has no row of it.
-    const largeBytes = spec.task === "estimate" ? pages["largeBytes"] : uploads["allBytes"];
+    // A large object that changed at the source is as long as it is now, and one that a list of keys names twice is one; a
+    // dry run has no row of it.
+    const { largeObjects, largeBytes } = spec.task === "estimate" ? pages : uploads;
     const listed = {
-      objects: sum(skipped.objects, pages["failedObjects"], pages["smallObjects"], pages["largeObjects"]),
+      objects: sum(skipped.objects, pages["failedObjects"], pages["smallObjects"], largeObjects),
       bytes: sum(skipped.bytes, pages["failedBytes"], pages["smallBytes"], batches["grownBytes"], largeBytes),
     };
     const settled = {
@@ -49,12 +71,14 @@ export class Totals {
       bytes: sum(batches["bytes"], uploads["bytes"]) + this.#partBytes(),
     };
     const failedObjects = sum(pages["failedObjects"], batches["failedObjects"], uploads["failedObjects"]);
+    // Those of small objects that failed to be copied are not known.
+    const failedBytes = sum(pages["failedBytes"], uploads["failedBytes"]);
     const isVerification = spec.task === "verify" || spec.task === "verify-deep";
     const nothing = { objects: 0, bytes: 0 };
     const isEstimate = spec.task === "estimate";
     const left = {
       objects: isEstimate ? 0 : listed.objects - settled.objects - skipped.objects - failedObjects,
-      bytes: isEstimate ? 0 : listed.bytes - settled.bytes - skipped.bytes,
+      bytes: isEstimate ? 0 : listed.bytes - settled.bytes - skipped.bytes - failedBytes,
     };
     return {
       id: spec.id,
@@ -88,6 +112,7 @@ export class Totals {
           },
         },
         prices,
+        { direction: spec.direction, task: spec.task, isByKey: spec.keys !== null },
       ),
       hazards: this.#hazards(),
       failures: this.#sql
@@ -137,10 +162,11 @@ export class Totals {
   }
 
   #hazards(): Hazards {
-    return this.#sql
+    const all = this.#sql
       .exec<{ hazards: string }>("SELECT hazards FROM page WHERE hazards IS NOT NULL")
       .toArray()
-      .reduce<Hazards>((all, { hazards }) => addHazards(all, JSON.parse(hazards) as Hazards), {});
+      .reduce<Hazards>((found, { hazards }) => addHazards(found, JSON.parse(hazards) as Hazards), {});
+    return hazardsFound(all);
   }
 
   #one(query: string): Record<string, number> {

@@ -1,7 +1,7 @@
 import type { Failure } from "../../workers/core/failure.ts";
 import { MESSAGES_IN_FLIGHT_MAX } from "../../workers/core/limits.ts";
 import type { Proof, Row } from "../../workers/core/manifest/row.ts";
-import { triesMax, waitMs } from "../../workers/core/migration/backoff.ts";
+import { isNoTry, triesMax, TURN_SECONDS, waitMs } from "../../workers/core/migration/backoff.ts";
 import {
   type CopyItem,
   type FinishMessage,
@@ -21,6 +21,15 @@ export interface OpenedUpload {
   plan: PartPlan;
   /** As the source lists it now: it may have changed since the listing. */
   item: CopyItem;
+  /** "" where its ETag says nothing of what its parts are read as. */
+  readAs?: string;
+}
+
+/** An object that is to be started again. */
+export interface Restart {
+  item: CopyItem;
+  /** The multipart ETag that its parts make up as they were read, where that is in doubt; another reading tells. */
+  readAs?: string | null;
 }
 
 /** What a finished object is: its proof and R2's ETag, and the manifest's row of it where there is something new to say. */
@@ -44,7 +53,10 @@ export class Uploading {
 
   /** Begins with those for which there is room. */
   startWaiting(spec: MigrationSpec, now: number): void {
-    for (const { item, generation } of this.#uploads.startWaiting(MESSAGES_IN_FLIGHT_MAX)) {
+    if ((this.#ledger.run?.waiting ?? 0) === 0) return;
+    const started = this.#uploads.startWaiting(MESSAGES_IN_FLIGHT_MAX);
+    this.#ledger.addWaiting(-started.length);
+    for (const { item, generation } of started) {
       this.#send(spec, item, generation, now, now);
     }
   }
@@ -88,6 +100,7 @@ export class Uploading {
     if (tries === null || upload?.state !== "open") return;
     this.#uploads.release(key, claims);
     if (problem === null) outbox.postpone(seq, now, 0);
+    else if (isNoTry(problem.code)) outbox.postpone(seq, now + TURN_SECONDS * 1000, 0);
     else if (tries + 1 >= triesMax(problem.code)) this.#fail(upload, problem, now);
     else outbox.postpone(seq, now + waitMs(tries + 1, problem), 1);
   }
@@ -108,7 +121,7 @@ export class Uploading {
   giveUp(
     message: UploadMessage | PartMessage | FinishMessage,
     problem: Failure,
-    restart: { item: CopyItem } | null,
+    restart: Restart | null,
     now: number,
   ): void {
     const key = message.type === "upload" ? message.item.key : message.key;
@@ -116,18 +129,22 @@ export class Uploading {
     const upload = this.#uploads.find(key, message.generation);
     if (spec === null || upload === null || !UNFINISHED.has(upload.state)) return;
     if (!this.#dispatch.outbox.isOpen(message.seq)) return;
+    if (isNoTry(problem.code)) {
+      this.#dispatch.outbox.postpone(message.seq, now + TURN_SECONDS * 1000, 0);
+      return;
+    }
     if (restart === null || upload.generation >= triesMax(problem.code)) {
       this.#fail(upload, problem, now);
       return;
     }
     this.#abandon(upload, now);
-    this.#uploads.restart(key, restart.item);
+    this.#uploads.restart(key, restart.item, restart.readAs ?? null);
     this.#send(spec, restart.item, upload.generation + 1, now + waitMs(upload.generation, problem), now);
   }
 
   /** The run has ended before its work: what R2 holds open is aborted. */
   abandonAll(spec: MigrationSpec, now: number): void {
-    for (const { key, uploadId } of this.#uploads.open) this.#abort(spec, key, uploadId, now);
+    for (const { key, uploadId } of this.#uploads.open) this.abort(spec, key, uploadId, now);
     this.#uploads.abandonAll();
   }
 
@@ -148,10 +165,11 @@ export class Uploading {
     if (spec === null) return;
     const { key } = upload.item;
     for (const seq of this.#uploads.messagesOf(key, upload.generation)) this.#dispatch.close(seq, now);
-    if (upload.uploadId !== "") this.#abort(spec, key, upload.uploadId, now);
+    if (upload.uploadId !== "") this.abort(spec, key, upload.uploadId, now);
   }
 
-  #abort(spec: MigrationSpec, key: string, uploadId: string, now: number): void {
+  /** Has R2 abort an upload; "" is none. */
+  abort(spec: MigrationSpec, key: string, uploadId: string, now: number): void {
     if (uploadId !== "") this.#dispatch.send({ v: 1, migration: spec.id, type: "abort", key, uploadId }, now, now);
   }
 }

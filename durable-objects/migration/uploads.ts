@@ -13,9 +13,12 @@ export const PART_MESSAGE_BYTES = 512 * 1024 ** 2;
 interface UploadRow extends Record<string, SqlStorageValue> {
   key: string;
   state: UploadState;
+  /** JSON; "" once the upload has ended. */
   item: string;
+  bytes: number;
   generation: number;
   upload_id: string | null;
+  read_as: string | null;
   part_bytes: number | null;
   parts: number | null;
 }
@@ -26,6 +29,8 @@ export interface Upload {
   state: UploadState;
   generation: number;
   uploadId: string;
+  /** The multipart ETag that the parts of the generation before made up as they were read, where that was in doubt. */
+  readAs: string | null;
   plan: PartPlan;
 }
 
@@ -60,15 +65,20 @@ export class Uploads {
     this.#sql = sql;
   }
 
-  plan(items: readonly CopyItem[]): void {
+  /** Adds objects that wait for their turn; returns how many of them are new. */
+  plan(items: readonly CopyItem[]): number {
+    let added = 0;
     for (const item of items) {
-      this.#sql.exec(
-        "INSERT OR IGNORE INTO upload (key, state, item, bytes) VALUES (?, 'waiting', ?, ?)",
-        item.key,
-        JSON.stringify(item),
-        item.size,
-      );
+      added += this.#sql
+        .exec(
+          "INSERT OR IGNORE INTO upload (key, state, item, bytes) VALUES (?, 'waiting', ?, ?) RETURNING key",
+          item.key,
+          JSON.stringify(item),
+          item.size,
+        )
+        .toArray().length;
     }
+    return added;
   }
 
   /**
@@ -76,12 +86,11 @@ export class Uploads {
    * a page of a thousand very large objects would be two hundred thousand at once. One is always under way.
    */
   startWaiting(room: number): { item: CopyItem; generation: number }[] {
-    if (!this.#sql.exec(`SELECT 1 FROM upload WHERE ${UNFINISHED} AND state = 'waiting' LIMIT 1`).toArray().length)
-      return [];
     // At its part messages, and two to begin and to end it.
     let messages = this.#sql
       .exec<{ n: number }>(
-        `SELECT total(2 + bytes / ?) AS n FROM upload WHERE ${UNFINISHED} AND state <> 'waiting'`,
+        `SELECT total(2 + bytes / ?) AS n FROM upload
+           WHERE ${UNFINISHED} AND state IN ('planned', 'open', 'finishing')`,
         PART_MESSAGE_BYTES,
       )
       .one().n;
@@ -113,25 +122,31 @@ export class Uploads {
       .toArray()[0];
     if (row === undefined) return null;
     return {
-      item: JSON.parse(row.item) as CopyItem,
+      item: row.item === "" ? endedItem(row) : (JSON.parse(row.item) as CopyItem),
       state: row.state,
       generation: row.generation,
       uploadId: row.upload_id ?? "",
+      readAs: row.read_as,
       plan: { partBytes: row.part_bytes ?? 0, parts: row.parts ?? 0 },
     };
   }
 
   /** Of two racing uploads the first recorded wins: false for the other. The item may have changed since the listing. */
-  start(key: string, generation: number, opened: { uploadId: string; plan: PartPlan; item: CopyItem }): boolean {
-    const { uploadId, plan, item } = opened;
+  start(
+    key: string,
+    generation: number,
+    opened: { uploadId: string; plan: PartPlan; item: CopyItem; readAs?: string },
+  ): boolean {
+    const { uploadId, plan, item, readAs = null } = opened;
     const cursor = this.#sql.exec(
-      `UPDATE upload SET state = 'open', upload_id = ?, part_bytes = ?, parts = ?, item = ?, bytes = ?
-         WHERE key = ? AND generation = ? AND state = 'planned' RETURNING key`,
+      `UPDATE upload SET state = 'open', upload_id = ?, part_bytes = ?, parts = ?, item = ?, bytes = ?,
+         read_as = coalesce(?, read_as) WHERE key = ? AND generation = ? AND state = 'planned' RETURNING key`,
       uploadId,
       plan.partBytes,
       plan.parts,
       JSON.stringify(item),
       item.size,
+      readAs,
       key,
       generation,
     );
@@ -165,6 +180,20 @@ export class Uploads {
       JSON.stringify(claims),
     );
     return claims;
+  }
+
+  /** When the first of the claims on parts of first..last runs out; null: there is none that is good. */
+  heldUntil(key: string, first: number, last: number, now: number): number | null {
+    return this.#sql
+      .exec<{ until: number | null }>(
+        `SELECT min(claimed_until) AS until FROM part
+           WHERE key = ? AND number BETWEEN ? AND ? AND etag IS NULL AND claimed_until > ?`,
+        key,
+        first,
+        last,
+        now,
+      )
+      .one().until;
   }
 
   /** Records a part's ETag; false when another claim holds it, and then this upload of the part may not count. */
@@ -223,17 +252,25 @@ export class Uploads {
 
   /** Ends the upload; its parts are of no use any more. */
   end(key: string, state: "copied" | "failed", proof: Proof | null, etag: string | null): void {
-    this.#sql.exec("UPDATE upload SET state = ?, proof = ?, etag = ? WHERE key = ?", state, proof, etag, key);
+    // The item has done its work: of millions of objects it would be most of what is kept.
+    this.#sql.exec(
+      "UPDATE upload SET state = ?, proof = ?, etag = ?, item = '' WHERE key = ?",
+      state,
+      proof,
+      etag,
+      key,
+    );
     this.#sql.exec("DELETE FROM part WHERE key = ?", key);
   }
 
   /** Starts the object again as a new generation. */
-  restart(key: string, item: CopyItem): void {
+  restart(key: string, item: CopyItem, readAs: string | null): void {
     this.#sql.exec(
       `UPDATE upload SET state = 'planned', generation = generation + 1, upload_id = NULL, item = ?,
-         bytes = ? WHERE key = ?`,
+         bytes = ?, read_as = ? WHERE key = ?`,
       JSON.stringify(item),
       item.size,
+      readAs,
       key,
     );
     this.#sql.exec("DELETE FROM part WHERE key = ?", key);
@@ -262,3 +299,5 @@ export class Uploads {
       .map(({ seq }) => seq);
   }
 }
+
+const endedItem = ({ key, bytes }: UploadRow): CopyItem => ({ key, size: bytes, etag: "", lastModified: 0, was: null });

@@ -1,9 +1,9 @@
 import type { BatchOutcome } from "../../durable-objects/migration/pages.ts";
 import { forEachLimited } from "../../workers/adapters/for-each-limited.ts";
-import { type Failure, isTransient } from "../../workers/core/failure.ts";
+import { type Failure } from "../../workers/core/failure.ts";
 import { CONNECTIONS_MAX, CONSUMER_MAX_SECONDS } from "../../workers/core/limits.ts";
 import type { Proof, Row } from "../../workers/core/manifest/row.ts";
-import { triesMax } from "../../workers/core/migration/backoff.ts";
+import { isNoTry, mayPass, triesMax } from "../../workers/core/migration/backoff.ts";
 import type { CopyItem } from "../../workers/core/migration/message.ts";
 import { outcomeOf, type ReportLine } from "../../workers/core/migration/report-line.ts";
 import type { Result } from "../../workers/core/result.ts";
@@ -51,9 +51,9 @@ export async function settleItems(
       settled.proofs[proof] = (settled.proofs[proof] ?? 0) + 1;
       if (row !== null) settled.rows.push(row);
       lines.push({ key: item.key, outcome, size, etag, proof });
-    } else if (done.failure.code === "source-limited") {
-      settled.late.push(item); // By our own limiter: that is no try.
-    } else if (isTransient(done.failure.code) && message.tries + 1 < triesMax(done.failure.code)) {
+    } else if (isNoTry(done.failure.code)) {
+      settled.late.push(item);
+    } else if (mayPass(done.failure.code) && message.tries + 1 < triesMax(done.failure.code)) {
       settled.again.push({ item, failure: done.failure });
     } else {
       settled.failures.push({ key: item.key, failure: done.failure });
@@ -67,10 +67,7 @@ export async function settleItems(
   return ACK;
 }
 
-export const failedLine = (
-  { key, size }: { key: string; size: number | null },
-  { code, detail }: Failure,
-): ReportLine => ({
+const failedLine = ({ key, size }: { key: string; size: number | null }, { code, detail }: Failure): ReportLine => ({
   key,
   outcome: outcomeOf(code),
   size,

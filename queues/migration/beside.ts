@@ -1,9 +1,14 @@
-import { compareUtf8 } from "../../workers/core/migration/utf8-order.ts";
+import { forEachLimited } from "../../workers/adapters/for-each-limited.ts";
+import type { Failure } from "../../workers/core/failure.ts";
+import { CONNECTIONS_MAX } from "../../workers/core/limits.ts";
+import { keyFilter } from "../../workers/core/migration/filter.ts";
 import { type Listed, type Remembered, storeKey } from "../../workers/core/migration/join.ts";
-import { ok, type Result } from "../../workers/core/result.ts";
-import { ORIGIN } from "../../workers/core/migration/origin.ts";
 import { throughWriter } from "../../workers/core/migration/message.ts";
-import type { Run } from "./run.ts";
+import { ORIGIN } from "../../workers/core/migration/origin.ts";
+import { compareUtf8 } from "../../workers/core/migration/utf8-order.ts";
+import { fail, ok, type Result } from "../../workers/core/result.ts";
+import type { ObjectInfo } from "../../workers/ports/object-store.ts";
+import { type Run, sourceKeyOf } from "./run.ts";
 
 /** What the destination has at a key. */
 export interface There {
@@ -44,6 +49,8 @@ export async function lookBeside(
   const keys = new Set(listed.map(({ key }) => storeKey(key)));
   const last = wanted ? upTo : (listed.at(-1)?.key ?? null);
   if (!wanted && last === null) return ok({ there, others, reached: null });
+  // The keys of a list may lie anywhere: there is no interval to walk.
+  if (run.spec.keys !== null) return lookAt(run, listed, there);
   let from: string | null = after === null ? null : prefix + after;
   let isWhole = false;
   for (let pages = 0; pages < PAGES_MAX && !isWhole; pages++) {
@@ -59,11 +66,14 @@ export async function lookBeside(
   }
   const reached = isWhole || from === null ? null : from.slice(prefix.length);
   const isUnseen = (key: string) => !wanted && reached !== null && compareUtf8(key, reached) > 0;
-  for (const key of listed.map((object) => object.key).filter((name) => storeKey(name) !== name || isUnseen(name))) {
+  const lookedUp = listed.map(({ key }) => key).filter((key) => storeKey(key) !== key || isUnseen(key));
+  let trouble: Failure | null = null;
+  await forEachLimited(lookedUp, CONNECTIONS_MAX, async (key) => {
     const head = await run.store.head(prefix + storeKey(key));
     if (head.ok) there.set(storeKey(key), head.value);
-    else if (head.failure.code !== "object-not-found") return head;
-  }
+    else if (head.failure.code !== "object-not-found") trouble = head.failure;
+  });
+  if (trouble !== null) return fail(trouble);
   return ok({ there, others: wanted ? others : [], reached: wanted ? reached : null });
 }
 
@@ -76,26 +86,68 @@ export async function writtenByUs(
   others: readonly { key: string; etag: string }[],
   rows: ReadonlyMap<string, Remembered>,
 ): Promise<Result<{ key: string; etag: string }[]>> {
-  const ours: { key: string; etag: string }[] = [];
-  for (const other of others) {
-    const row = rows.get(other.key);
-    const isOurs = row?.writer.startsWith("mig_") === true || row?.writer === throughWriter(run.spec.datasetId);
-    if (!isOurs || row?.etag !== other.etag) continue;
-    const elsewhere = await isSpelledOtherwise(run, other.key);
-    if (!elsewhere.ok) return elsewhere;
-    if (!elsewhere.value) ours.push(other);
-  }
-  return ok(ours);
+  const unchanged = others.filter(({ key, etag }) => {
+    const row = rows.get(key);
+    return row?.etag === etag && (row.writer.startsWith("mig_") || row.writer === throughWriter(run.spec.datasetId));
+  });
+  const ours = new Set<string>();
+  let trouble: Failure | null = null;
+  let asked = 0;
+  await forEachLimited(unchanged, CONNECTIONS_MAX, async ({ key }) => {
+    // Each costs two requests, of the ten thousand that an invocation has. Those beyond are counted as they look:
+    // each is looked at once more before it is deleted.
+    if (!ONE_SPELLING.test(key) && ++asked > ASKED_MAX) {
+      ours.add(key);
+      return;
+    }
+    const gone = await isGone(run, key);
+    if (!gone.ok) trouble = gone.failure;
+    else if (gone.value) ours.add(key);
+  });
+  return trouble === null ? ok(unchanged.filter(({ key }) => ours.has(key))) : fail(trouble);
 }
 
-/** Whether the source has the object at a key that is this one only in NFC, and lists elsewhere. */
-async function isSpelledOtherwise(run: Run, key: string): Promise<Result<boolean>> {
-  if (/^[\0-\x7f]*$/.test(key)) return ok(false);
+/** Looks at each key by itself. */
+async function lookAt(run: Run, listed: readonly Listed[], there: Map<string, There>): Promise<Result<Beside>> {
+  let trouble: Failure | null = null;
+  await forEachLimited(listed, CONNECTIONS_MAX, async ({ key }) => {
+    const head = await run.store.head(run.spec.prefix + storeKey(key));
+    if (head.ok) there.set(storeKey(key), head.value);
+    else if (head.failure.code !== "object-not-found") trouble = head.failure;
+  });
+  return trouble === null ? ok({ there, others: [], reached: null }) : fail(trouble);
+}
+
+/** Keys of one page that the source is asked for one by one. */
+const ASKED_MAX = 500;
+
+/** Keys that no other is in NFC: of ASCII, the Kelvin sign, the Greek question mark and varia become K, ; and `. */
+const ONE_SPELLING = /^[^\x80-\u{10ffff}K;`]*$/u;
+
+/** Whether the source has the object no more: what is this key only in NFC, the source lists elsewhere. */
+async function isGone(run: Run, key: string): Promise<Result<boolean>> {
+  if (ONE_SPELLING.test(key)) return ok(true);
   const head = await run.store.head(run.spec.prefix + key);
-  if (!head.ok) return head.failure.code === "object-not-found" ? ok(true) : head;
-  const spelled = head.value.custom[ORIGIN.key];
-  if (spelled === undefined) return ok(false);
-  const sourceKey = run.spec.source.prefix + decodeURIComponent(spelled);
-  const page = await run.source.list({ prefix: sourceKey, after: null, limit: 1 });
-  return page.ok ? ok(page.value.objects[0]?.key === sourceKey) : page;
+  if (!head.ok) return head.failure.code === "object-not-found" ? ok(false) : head;
+  if (head.value.custom[ORIGIN.migration] === undefined) return ok(false);
+  const spelled = spellingOf(key, head.value);
+  // A filter speaks of keys as the source spells them.
+  if (!keyFilter(run.spec.filter)(spelled)) return ok(false);
+  const at = await isAtSource(run, spelled);
+  return at.ok ? ok(!at.value) : at;
+}
+
+/** The source's key that R2's object was copied from, relative to the prefix. */
+export function spellingOf(key: string, copy: ObjectInfo): string {
+  const spelled = copy.custom[ORIGIN.key];
+  return spelled === undefined ? key : decodeURIComponent(spelled);
+}
+
+/** Whether the source lists this key; or one that begins with it and cannot be read, which may be it. */
+export async function isAtSource(run: Run, key: string): Promise<Result<boolean>> {
+  const whole = sourceKeyOf(run, key);
+  const page = await run.source.list({ prefix: whole, after: null, limit: 1 });
+  if (!page.ok) return page;
+  const { objects, malformed = [] } = page.value;
+  return ok(objects[0]?.key === whole || malformed.length > 0);
 }

@@ -37,6 +37,8 @@ async function runMessage(message: MigrationMessage, env: Env, sealedKeys: Seale
   if (begun === null) return ACK;
   const opened = openRun(begun.spec, env);
   if (!opened.ok) {
+    // A run that has ended cannot fail any more: what is left of it waits until the configuration is whole again.
+    if (message.type === "abort" || message.type === "report") return { kind: "retry", delaySeconds: 300 };
     await migration.failRun(message.seq, opened.failure, {});
     return ACK;
   }

@@ -5,6 +5,7 @@ import type { Proof, Row } from "../../workers/core/manifest/row.ts";
 import type { CopyItem, CopyMessage } from "../../workers/core/migration/message.ts";
 import { fail, ok, type Result } from "../../workers/core/result.ts";
 import type { ObjectBody, ObjectInfo } from "../../workers/ports/object-store.ts";
+import { within } from "../../workers/adapters/within.ts";
 import type { Settlement } from "../settle.ts";
 import { settleItems } from "./batch.ts";
 import {
@@ -26,10 +27,12 @@ import {
 
 /** Objects up to this size are held in memory, so that a body that breaks off is told from a put that fails. */
 const BUFFERED_MAX_BYTES = 1024 * 1024;
+/** Milliseconds that the body of one may take. */
+const SILENCE_MS = 60_000;
 /** Copies the objects of one batch and settles it once, with every outcome. */
 export function copyBatch(message: CopyMessage, run: Run): Promise<Settlement> {
   return settleItems(message, run, "copied", async (item) => {
-    const copied = await copyObject(item, run);
+    const copied = await copyObject(item, run, message.seq);
     if (!copied.ok) return copied;
     const { size, etag, proof } = copied.value;
     // Of a run back the manifest has nothing to learn: it speaks of R2.
@@ -41,7 +44,7 @@ export function copyBatch(message: CopyMessage, run: Run): Promise<Settlement> {
  * Copies one object with one GET and one conditional put. An answer whose ETag is not the listed one is not believed:
  * it may be a change, or a proxy's page. The listing is asked again, once, and decides.
  */
-async function copyObject(listed: CopyItem, run: Run): Promise<Result<Row>> {
+async function copyObject(listed: CopyItem, run: Run, seq: number): Promise<Result<Row>> {
   let item = listed;
   for (let attempt = 1; attempt <= 3; attempt++) {
     const body = await run.source.get(sourceKeyOf(run, item.key), { checksums: run.spec.checksums });
@@ -49,6 +52,8 @@ async function copyObject(listed: CopyItem, run: Run): Promise<Result<Row>> {
     if (body.value.etag === item.etag) {
       const stored = await store(item, body.value, run);
       if (!("stale" in stored)) return stored;
+      // Whoever settles the message first has said what is there: nothing is written over it by a second delivery.
+      if (!(await run.migration.isOpen(seq))) return ok(stored.found);
       item = stored.stale;
       continue;
     }
@@ -61,7 +66,11 @@ async function copyObject(listed: CopyItem, run: Run): Promise<Result<Row>> {
 }
 
 /** `stale`: our copy of another state of the object is there, which may be written over with what the source has now. */
-async function store(item: CopyItem, body: ObjectBody, run: Run): Promise<Result<Row> | { stale: CopyItem }> {
+async function store(
+  item: CopyItem,
+  body: ObjectBody,
+  run: Run,
+): Promise<Result<Row> | { stale: CopyItem; found: Row }> {
   const taken = item.was === null ? null : await takenKey(item, run);
   if (taken !== null) {
     await body.body.cancel();
@@ -76,14 +85,18 @@ async function store(item: CopyItem, body: ObjectBody, run: Run): Promise<Result
     return fail(gone ? failure("destination-changed", "The object was deleted in R2 meanwhile.") : there.failure);
   }
   const { size, etag } = there.value;
-  const found = rowOf(run, item.key, there.value, foundProof(item, there.value));
+  const found = rowOf(run, item.key, there.value, provenAs(item, there.value, body, run));
   if (isOurs(run, item, there.value) || isReadThrough(run, item, there.value)) {
-    return isUpToDate(item, there.value) ? ok(found) : { stale: { ...item, was: etag } };
+    return isUpToDate(item, there.value) ? ok(found) : { stale: { ...item, was: etag }, found };
   }
   // Equal MD5s are equal bytes, whoever put them.
   const isEqual = body.md5 !== null && etag === body.md5 && size === item.size && !isOfAnotherKey(item, there.value);
   return isEqual ? ok(found) : fail(conflictOf(item, there.value));
 }
+
+/** What this run put was put with this proof, and would not be there without it. */
+const provenAs = (item: CopyItem, there: ObjectInfo, body: ObjectBody, run: Run): Proof =>
+  isOurs(run, item, there) && isUpToDate(item, there) ? putProof(body) : foundProof(item, there);
 
 /** Looks at what is about to be overwritten: it may be the copy of another source key. */
 async function takenKey(item: CopyItem, run: Run): Promise<Failure | null> {
@@ -139,12 +152,15 @@ async function putBody(item: CopyItem, from: ObjectBody, run: Copying): Promise<
   return problem === null ? put : fail(problem);
 }
 
-/** Reads a small body, and not a byte more than was announced. */
-async function readAll(from: ObjectBody): Promise<Result<Uint8Array>> {
-  const { readable, broken } = exactStream(from.body, from.length);
+/** Reads a small body; more bytes than were announced the runtime does not let through. */
+async function readAll({ body, length }: ObjectBody): Promise<Result<Uint8Array>> {
+  const broke = (why: string) => fail(failure("source-truncated", `The body broke off: ${why}.`));
   try {
-    return ok(new Uint8Array(await new Response(readable).arrayBuffer()));
+    const read = await within(SILENCE_MS, new Response(body).arrayBuffer());
+    if (read === null) return broke("it took over a minute");
+    if (read.byteLength !== length) return broke(`${read.byteLength} of ${length} announced bytes came`);
+    return ok(new Uint8Array(read));
   } catch (error) {
-    return fail((await broken) ?? failure("source-truncated", `The body broke off: ${String(error)}`));
+    return broke(error instanceof Error ? error.message.replace(/\.$/, "") : String(error));
   }
 }

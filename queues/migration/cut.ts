@@ -1,7 +1,6 @@
 import { LIST_RANGES_MAX } from "../../workers/core/limits.ts";
 import { compareUtf8 } from "../../workers/core/migration/utf8-order.ts";
 import { midpoint } from "../../workers/core/migration/ranges.ts";
-import type { PrefixReader } from "../../workers/ports/object-store.ts";
 import type { Run } from "./run.ts";
 
 /** Requests that one cut may cost. */
@@ -36,14 +35,13 @@ export async function findCuts(run: Run, range: { after: string; end: string | n
 /** Prefixes below the run's own, thinned out to as many as are walked side by side; each ends the range before it. */
 async function foldersOf(run: Run, { after, end }: { after: string; end: string | null }): Promise<string[]> {
   const { source, filter } = run.spec;
-  const reader = run.source as Partial<PrefixReader>;
-  if (reader.prefixes === undefined || end !== null) return [];
-  run.tally.sourceList++;
-  const page = await reader.prefixes({ prefix: source.prefix + filter.prefix, after: source.prefix + after });
+  if (run.source.prefixes === undefined || end !== null) return [];
+  const page = await run.source.prefixes({ prefix: source.prefix + filter.prefix, after: source.prefix + after });
   if (!page.ok) return [];
   const inside = page.value
     .map((prefix) => prefix.slice(source.prefix.length))
     .filter((prefix) => compareUtf8(prefix, after) > 0);
-  const step = Math.max(1, Math.ceil(inside.length / LIST_RANGES_MAX));
+  // So many cuts make one range more.
+  const step = Math.max(1, Math.ceil(inside.length / (LIST_RANGES_MAX - 1)));
   return inside.filter((_, i) => i % step === 0);
 }

@@ -1,6 +1,7 @@
 import { migrationOf } from "../../workers/adapters/objects.ts";
 import { r2StoreOf } from "../../workers/adapters/r2-stores.ts";
 import { type Failure, failure } from "../../workers/core/failure.ts";
+import { keyFilter } from "../../workers/core/migration/filter.ts";
 import type { Listed } from "../../workers/core/migration/join.ts";
 import type { KeysMessage } from "../../workers/core/migration/message.ts";
 import { runFolder } from "../../workers/core/migration/request.ts";
@@ -29,13 +30,16 @@ const PARTS_MAX = 50;
 interface Place {
   file: string | null;
   offset: number;
+  /** Of the list as it was when its first lines were read. */
+  etag: string | null;
 }
 
 /** Looks up the next keys of a list, and records what of them must be copied. */
 export async function listKeys(message: KeysMessage, run: Run, env: Env): Promise<Settlement> {
   const read = await readKeys(message, run, env);
   if (!read.ok) return giveUpListing(message, run, read.failure);
-  const { keys, bad, next } = read.value;
+  const { bad, next } = read.value;
+  const keys = read.value.keys.filter(keyFilter(run.spec.filter));
   const objects: Listed[] = [];
   const missing: { key: string; failure: Failure; size: number }[] = [];
   let trouble: Failure | null = null;
@@ -82,7 +86,7 @@ async function readKeys(place: Place, run: Run, env: Env): Promise<Result<ReadKe
   if (list.kind === "object") {
     const store = r2StoreOf(env, list.bucket);
     if (store === null) return fail(failure("unknown-bucket", `There is no R2 binding named "${list.bucket}".`));
-    return readChunk(store, list.key, place.offset, list.format);
+    return readChunk(store, list.key, place, list.format);
   }
   const other = migrationOf(env, list.migration);
   let at = place;
@@ -90,11 +94,12 @@ async function readKeys(place: Place, run: Run, env: Env): Promise<Result<ReadKe
     const name = at.file ?? (await other.reportNames(null, 1))[0];
     if (name === undefined) return ok({ keys: [], bad: [], next: null });
     const key = runFolder(list.migration) + name;
-    const read = await readChunk(run.system, key, at.offset, "ndjson", list.outcomes);
+    const read = await readChunk(run.system, key, at, "ndjson", list.outcomes);
     if (!read.ok) return read;
     const following = read.value.next === null ? (await other.reportNames(name, 1))[0] : name;
-    const next = following === undefined ? null : { file: following, offset: read.value.next?.offset ?? 0 };
-    if (next === null || read.value.keys.length > 0 || parts >= PARTS_MAX) return ok({ ...read.value, next });
+    const next = following === undefined ? null : { etag: null, offset: 0, ...read.value.next, file: following };
+    const isFound = read.value.keys.length + read.value.bad.length > 0;
+    if (next === null || isFound || parts >= PARTS_MAX) return ok({ ...read.value, next });
     at = next;
   }
 }
@@ -103,14 +108,14 @@ async function readKeys(place: Place, run: Run, env: Env): Promise<Result<ReadKe
 async function readChunk(
   store: ObjectReader,
   key: string,
-  offset: number,
+  { offset, etag }: Place,
   format: "ndjson" | "csv",
   outcomes?: readonly string[],
 ): Promise<Result<ReadKeys>> {
-  const chunk = await readText(store, key, offset);
+  const chunk = await readText(store, key, offset, etag);
   if (!chunk.ok) return chunk;
   const { text, isEnd } = chunk.value;
-  const first = format === "csv" && offset > 0 ? await readText(store, key, 0) : null;
+  const first = format === "csv" && offset > 0 ? await readText(store, key, 0, etag) : null;
   if (first?.ok === false) return first;
   const layout = first === null ? null : csvLayoutOf(first.value.text, first.value.isEnd);
   if (first !== null && layout === null) return fail(unreadable(key, 0, "has no first line"));
@@ -126,7 +131,11 @@ async function readChunk(
   return ok({
     keys,
     bad: bad.map(({ line, detail }) => ({ key: `${key}:${offset}+${line}`, failure: failure("invalid-key", detail) })),
-    next: isEnd && consumed === utf8Length(text) ? null : { file: null, offset: offset + consumed },
+    // A list of nothing but a byte order mark has no line that could be consumed.
+    next:
+      isEnd && (consumed === 0 || consumed === utf8Length(text))
+        ? null
+        : { file: null, offset: offset + consumed, etag: chunk.value.etag },
   });
 }
 
@@ -135,11 +144,16 @@ async function readText(
   store: ObjectReader,
   key: string,
   offset: number,
-): Promise<Result<{ text: string; isEnd: boolean }>> {
+  etag: string | null,
+): Promise<Result<{ text: string; isEnd: boolean; etag: string }>> {
   const head = await store.head(key);
   if (!head.ok) return head.failure.code === "object-not-found" ? fail(listMissing(key)) : head;
   const { size } = head.value;
-  if (offset >= size) return ok({ text: "", isEnd: true });
+  // Read on at a byte of another text, it would have keys skipped in silence.
+  if (etag !== null && etag !== head.value.etag) {
+    return fail(failure("object-changed", `The list "${key}" was replaced while the run read it; start it again.`));
+  }
+  if (offset >= size) return ok({ text: "", isEnd: true, etag: head.value.etag });
   const range = { kind: "bounded" as const, start: offset, end: Math.min(offset + CHUNK_BYTES, size) - 1 };
   const got = await store.get(key, { range, ifMatch: head.value.etag });
   if (!got.ok) return got;
@@ -148,7 +162,7 @@ async function readText(
     const bytes = await new Response(got.value.body).arrayBuffer();
     // What is consumed is counted in bytes of UTF-8: anything else would have keys skipped in silence.
     const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
-    return ok({ text: decoder.decode(bytes, { stream: !isEnd }), isEnd });
+    return ok({ text: decoder.decode(bytes, { stream: !isEnd }), isEnd, etag: head.value.etag });
   } catch {
     return fail(unreadable(key, offset, "is not UTF-8"));
   }

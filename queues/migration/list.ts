@@ -1,4 +1,5 @@
-import { type Failure, isTransient } from "../../workers/core/failure.ts";
+import { type Failure } from "../../workers/core/failure.ts";
+import { mayPass } from "../../workers/core/migration/backoff.ts";
 import { QUEUE_BACKLOG_MAX } from "../../workers/core/limits.ts";
 import { compareUtf8 } from "../../workers/core/migration/utf8-order.ts";
 import type { KeysMessage, ListMessage } from "../../workers/core/migration/message.ts";
@@ -30,11 +31,11 @@ export async function listPages(message: ListMessage, run: Run, wantsCut: boolea
   for (let pages = 1; ; pages++) {
     const page = await asked;
     if (!page.ok) return giveUpListing({ ...message, ...range }, run, page.failure);
-    const isMore = page.value.next !== null;
     const found = inRange(page.value, range, run);
-    const isGoingOn = pages < PAGES_MAX;
+    // On the way back each object may be asked for: a page is enough for the requests of one invocation.
+    const isGoingOn = pages < (run.spec.direction === "back" ? 1 : PAGES_MAX);
     const left =
-      isMore && found.upTo === null ? (found.objects.at(-1)?.key ?? found.malformed.at(-1)?.key ?? null) : null;
+      page.value.next === null || found.upTo !== null ? null : page.value.next.slice(run.spec.source.prefix.length);
     // Of a listing that goes on in this consumer, the next page is asked for before this one is planned.
     if (left !== null && isGoingOn) asked = ask(left, run);
     const planned = await planPage({ ...found, upTo: left ?? range.end }, run);
@@ -80,7 +81,8 @@ function inRange(
   const objects = named(page.objects);
   const malformed = named(page.malformed ?? []);
   const inside = objects.filter(isInside);
-  const isOver = inside.length < objects.length || malformed.some((entry) => !isInside(entry));
+  // An entry that cannot be read may have a key that sorts elsewhere: it ends no range.
+  const isOver = inside.length < objects.length;
   const last = inside.at(-1)?.key;
   const isAtEnd = isOver || (end !== null && last !== undefined && compareUtf8(last, end) === 0);
   return { after, upTo: isAtEnd ? end : null, objects: inside, malformed: malformed.filter(isInside) };
@@ -95,6 +97,10 @@ async function isBacklogged(run: Run): Promise<boolean> {
   }
 }
 
+/** Credentials that are refused at the very first question are wrong: nobody is to wait a quarter of an hour for that. */
+const isShutOut = (message: ListMessage | KeysMessage, { code }: Failure): boolean =>
+  code === "source-bad-credentials" && (message.type === "keys" ? message.offset === 0 : message.after === null);
+
 /** A listing that may go better later is postponed; any other ends the run, since it cannot be complete. */
 export async function giveUpListing(
   message: ListMessage | KeysMessage,
@@ -102,8 +108,7 @@ export async function giveUpListing(
   problem: Failure,
 ): Promise<Settlement> {
   console.warn(JSON.stringify({ message: "listing failed", migration: run.spec.id, code: problem.code }));
-  if (problem.code === "source-limited") await run.migration.putOff(message.seq, BACKLOG_SECONDS);
-  else if (isTransient(problem.code)) await run.migration.postpone(message, problem, run.tally);
+  if (mayPass(problem.code) && !isShutOut(message, problem)) await run.migration.postpone(message, problem, run.tally);
   else await run.migration.failRun(message.seq, problem, run.tally);
   return ACK;
 }

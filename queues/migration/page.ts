@@ -10,7 +10,10 @@ import { isReadInParts } from "../../workers/core/migration/read-back.ts";
 import { outcomeOf, type ReportLine } from "../../workers/core/migration/report-line.ts";
 import { verifyPage } from "../../workers/core/migration/verify.ts";
 import type { Proof, Row } from "../../workers/core/manifest/row.ts";
-import { ok, type Result } from "../../workers/core/result.ts";
+import { forEachLimited } from "../../workers/adapters/for-each-limited.ts";
+import { CONNECTIONS_MAX } from "../../workers/core/limits.ts";
+import { ORIGIN } from "../../workers/core/migration/origin.ts";
+import { fail, ok, type Result } from "../../workers/core/result.ts";
 import type { ListedPage } from "../../durable-objects/migration/pages.ts";
 import { lookBeside, type There, writtenByUs } from "./beside.ts";
 import { type Run, sourceKeyOf } from "./run.ts";
@@ -67,6 +70,9 @@ export async function planPage(found: Found, run: Run): Promise<Result<PlannedPa
     reached,
     hazards,
   };
+  const back = spec.direction === "back" ? await copiesOf(objects, rows, run) : ok(new Map<string, KnownRow>());
+  if (!back.ok) return back;
+  for (const [key, row] of back.value) rows.set(key, row);
   const planned =
     spec.task === "verify" || spec.task === "verify-deep"
       ? planVerification(objects, there, rows, run)
@@ -94,6 +100,33 @@ export async function planPage(found: Found, run: Run): Promise<Result<PlannedPa
     ],
   });
 }
+
+/**
+ * On the way back: of the objects that the manifest does not know, those that say of themselves that they were copied from a
+ * source. The manifest may be younger than they are; what the owner has deleted at the source must not come back.
+ */
+async function copiesOf(
+  objects: readonly Listed[],
+  rows: ReadonlyMap<string, Remembered>,
+  run: Run,
+): Promise<Result<Map<string, KnownRow>>> {
+  const copies = new Map<string, KnownRow>();
+  let trouble: Failure | null = null;
+  const unknown = objects.filter(({ key }) => !rows.has(storeKey(key)));
+  await forEachLimited(unknown, CONNECTIONS_MAX, async ({ key, etag }) => {
+    const head = await run.source.head(sourceKeyOf(run, key));
+    if (!head.ok) {
+      if (head.failure.code !== "object-not-found") trouble = head.failure;
+      return;
+    }
+    const writer = head.value.custom[ORIGIN.migration];
+    if (writer === undefined) return;
+    copies.set(storeKey(key), { key, size: 0, etag, sourceEtag: null, sourceModifiedAt: null, writer, proof: null });
+  });
+  return trouble === null ? ok(copies) : fail(trouble);
+}
+
+type KnownRow = Remembered & { key: string; size: number; proof: Proof | null };
 
 type Planned = Pick<PlannedPage, "skipped" | "proofs" | "found" | "small" | "large" | "largeParts" | "lines"> & {
   failures: { key: string; failure: Failure }[];
@@ -123,7 +156,7 @@ function planCopies(
     failures,
     skipped: count([...same, ...kept].map(({ item }) => item)),
     proofs: {},
-    found: found.map(({ item }) => foundRow(item, there.get(storeKey(item.key)), spec.id)),
+    found: found.map(({ item }) => foundRow(item, there.get(storeKey(item.key)), `found:${spec.id}`)),
     lines: [
       ...same.map(({ item }) => lineOf(item, "same")),
       ...kept.map(({ item, why }) => ({ ...lineOf(item, "kept"), why })),

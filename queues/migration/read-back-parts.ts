@@ -1,4 +1,5 @@
-import { type Failure, isTransient } from "../../workers/core/failure.ts";
+import { type Failure } from "../../workers/core/failure.ts";
+import { mayPass } from "../../workers/core/migration/backoff.ts";
 import type { CopyItem, FinishMessage, PartMessage, UploadMessage } from "../../workers/core/migration/message.ts";
 import { partCount, partRange } from "../../workers/core/migration/parts.ts";
 import { planReading, proofByEtag, type ReadBytes } from "../../workers/core/migration/read-back.ts";
@@ -51,7 +52,7 @@ export async function finishReadBack(message: FinishMessage, run: Run): Promise<
     return ACK;
   }
   const { code } = proof.failure;
-  if (isChanged(proof.failure) || !isTransient(code)) return giveUp(message, run, proof.failure, item);
+  if (isChanged(proof.failure) || !mayPass(code)) return giveUp(message, run, proof.failure, item);
   // Its parts are all there.
   await run.migration.postpone(message, proof.failure, run.tally);
   return ACK;
@@ -72,11 +73,11 @@ async function giveUp(
   item: CopyItem,
 ): Promise<Settlement> {
   let verdict = problem;
-  let restart = isTransient(problem.code) ? { item } : null;
+  let restart = mayPass(problem.code) ? { item } : null;
   if (isChanged(problem)) {
     const now = await lookAgain(item, run);
     if (now.ok) restart = { item: now.value };
-    else if (isTransient(now.failure.code)) restart = { item };
+    else if (mayPass(now.failure.code)) restart = { item };
     else [verdict, restart] = [now.failure, null];
   }
   await run.migration.giveUpUpload(message, verdict, restart, run.tally);

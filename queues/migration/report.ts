@@ -32,7 +32,9 @@ export async function endReport(message: ReportMessage, run: Run): Promise<Settl
     if (upTo === undefined) break;
     const written = await writeReport(run, message.seq, lines);
     if (!written.ok) return settlementOf(written.failure);
-    if (written.value !== null) await run.migration.addReport(message, written.value, { after, upTo });
+    const keys = lines.map(({ key }) => key);
+    // Another delivery of this message has written one of these lines, and goes on; if it dies, the message comes again.
+    if (written.value === null || !(await run.migration.addReport(message, written.value, keys))) return ACK;
     after = upTo;
   }
   await run.migration.endReport(message, run.tally);

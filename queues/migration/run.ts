@@ -1,14 +1,14 @@
-import { bucketOf, configOf, credentialsOf } from "../../workers/adapters/config.ts";
+import { bucketOf } from "../../workers/adapters/config.ts";
 import { datasetOf, migrationOf } from "../../workers/adapters/objects.ts";
 import { createR2Store } from "../../workers/adapters/r2-store.ts";
-import { createS3Writer } from "../../workers/adapters/s3-writer.ts";
-import { sourceStoreOf } from "../../workers/adapters/source-stores.ts";
+import { writerBy } from "../../workers/adapters/s3-writer.ts";
+import { sourceClientOf, sourceStoreOf } from "../../workers/adapters/source-stores.ts";
 import {
   newTally,
   type Tally,
   withR2Counting,
+  withRequestCounting,
   withSourceCounting,
-  withSourceWriteCounting,
 } from "../../workers/adapters/with-counting.ts";
 import { type Failure, failure } from "../../workers/core/failure.ts";
 import type { Proof, Row } from "../../workers/core/manifest/row.ts";
@@ -25,6 +25,7 @@ import type {
   ObjectReader,
   ObjectStore,
   PartSizeReader,
+  PrefixReader,
 } from "../../workers/ports/object-store.ts";
 
 /**
@@ -33,7 +34,7 @@ import type {
  */
 export interface Copying {
   spec: CopySpec;
-  source: ObjectReader & PartSizeReader;
+  source: ObjectReader & PartSizeReader & Partial<PrefixReader>;
   store: ObjectStore;
 }
 
@@ -77,13 +78,9 @@ export function openRun(spec: MigrationSpec, env: Env): Result<Run> {
 
 /** The way back: the two stores change places. */
 function openBack(spec: MigrationSpec, env: Env, run: Omit<Run, "spec">): Result<Run> {
-  const config = configOf(env);
-  if (!config.ok) return config;
-  const place = config.value.sources.get(spec.source.name);
-  const credentials = credentialsOf(env, spec.source.name);
-  if (place === undefined) return fail(failure("unknown-source", `There is no source named "${spec.source.name}".`));
-  if (!credentials.ok) return credentials;
-  const writer = withSourceWriteCounting(createS3Writer(place, credentials.value), run.tally);
+  const client = sourceClientOf(env, spec.source.name);
+  if (!client.ok) return client;
+  const writer = writerBy(withRequestCounting(client.value, run.tally));
   return ok({
     ...run,
     spec: { ...spec, source: { ...spec.source, prefix: spec.prefix }, prefix: spec.source.prefix },

@@ -1,7 +1,8 @@
-import type { FinishedUpload } from "../../durable-objects/migration/uploading.ts";
+import type { FinishedUpload, Restart } from "../../durable-objects/migration/uploading.ts";
 import type { DonePart, SentPart, Upload } from "../../durable-objects/migration/uploads.ts";
 import { exactStream } from "../../workers/adapters/exact-stream.ts";
 import { type Failure, failure, isTransient } from "../../workers/core/failure.ts";
+import { mayPass } from "../../workers/core/migration/backoff.ts";
 import { CONSUMER_MAX_SECONDS } from "../../workers/core/limits.ts";
 import type {
   AbortMessage,
@@ -10,7 +11,7 @@ import type {
   PartMessage,
   UploadMessage,
 } from "../../workers/core/migration/message.ts";
-import { partRange, planParts } from "../../workers/core/migration/parts.ts";
+import { partCount, partRange, planParts } from "../../workers/core/migration/parts.ts";
 import type { Proof } from "../../workers/core/manifest/row.ts";
 import { fail, ok, type Result } from "../../workers/core/result.ts";
 import type { ObjectInfo } from "../../workers/ports/object-store.ts";
@@ -35,7 +36,7 @@ import {
 import { askWhole, multipartEtag } from "./whole-checksum.ts";
 
 /** Parts of one message that are under way at once: each streams, so this bounds connections, not memory. */
-const PARTS_AT_ONCE = 2;
+const PARTS_AT_ONCE = 4;
 /** Parts that are not begun by then are left for another consumer: one GET may take over half of this one's life. */
 const PARTS_SECONDS = CONSUMER_MAX_SECONDS / 3;
 
@@ -43,17 +44,17 @@ const PARTS_SECONDS = CONSUMER_MAX_SECONDS / 3;
 export async function openUpload(message: UploadMessage, run: Run): Promise<Settlement> {
   const opened = await createListed(message.item, run);
   if (!opened.ok) return giveUp(message, run, opened.failure, message.item);
-  const { item, uploadId, plan } = opened.value;
-  const accepted = await run.migration.openUpload(message, { item, uploadId, plan }, run.tally);
-  // Of two racing uploads of one key the first recorded wins.
-  if (!accepted) await run.store.abortUpload(storeKeyOf(run, item.key), uploadId);
+  await run.migration.openUpload(message, opened.value, run.tally);
   return ACK;
 }
 
 /** What the parts of one object are sent with. */
 export type OpenedUpload = Pick<Upload, "item" | "uploadId" | "plan">;
 
-async function createListed(listed: CopyItem, run: Run): Promise<Result<OpenedUpload>> {
+/** The multipart ETag of an encrypted object says nothing of its parts: no reading of them is in doubt. */
+const NO_DOUBT = "";
+
+async function createListed(listed: CopyItem, run: Run): Promise<Result<OpenedUpload & { readAs?: string }>> {
   const head = await run.source.head(sourceKeyOf(run, listed.key));
   if (!head.ok) return fail(sourceFailure(head.failure));
   let item = listed;
@@ -63,7 +64,8 @@ async function createListed(listed: CopyItem, run: Run): Promise<Result<OpenedUp
     item = again.value;
     if (item.etag !== head.value.etag || item.size !== head.value.size) return fail(failure("source-changed"));
   }
-  return createUpload(item, head.value, run);
+  const created = await createUpload(item, head.value, run);
+  return created.ok && head.value.encrypted === true ? ok({ ...created.value, readAs: NO_DOUBT }) : created;
 }
 
 /** Cuts an object into parts as the source has it cut, where that can be told, and creates its upload in R2. */
@@ -111,7 +113,7 @@ export async function sendParts(
     return ACK;
   }
   const { code } = stop.problem;
-  if (code === "source-changed" || code === "upload-lost" || !isTransient(code)) {
+  if (code === "source-changed" || code === "upload-lost" || !mayPass(code)) {
     return work.giveUp(message, run, stop.problem, upload.item);
   }
   await run.migration.releaseParts(message, claims, stop.problem, run.tally);
@@ -152,8 +154,8 @@ export async function sendPart(
 }
 
 /**
- * Completes an upload and proves it. `complete` takes no condition, so the destination is looked at just before; the
- * moment between the two remains, and is documented.
+ * Completes an upload and proves it. R2's `complete` takes no condition, so the destination is looked at just before; the
+ * moment between the two remains, and is documented. A source's takes one, on the way back.
  */
 export async function finishUpload(message: FinishMessage, run: Run): Promise<Settlement> {
   const finishing = await run.migration.uploadToFinish(message);
@@ -166,12 +168,17 @@ export async function finishUpload(message: FinishMessage, run: Run): Promise<Se
     if (whole.failure.code === "checksum-mismatch") return giveUp(message, run, whole.failure, item);
     return postpone(message, run, whole.failure);
   }
+  const read = await multipartEtag(parts);
+  if (whole.value === null && isDoubtful(upload, read)) return giveUp(message, run, misread(item), item, read);
   const key = storeKeyOf(run, item.key);
   const before = await run.store.head(key);
   if (!before.ok && before.failure.code !== "object-not-found") return postpone(message, run, before.failure);
   const there = before.ok ? before.value : null;
   if (there !== null && there.etag !== item.was && isOurs(run, item, there)) {
-    return prove(message, run, item, there, parts, whole.value); // Completed before, and the answer was lost.
+    // Completed before, and the answer was lost: by this upload, which is then gone, or by an earlier one of the run.
+    const aborted = await run.store.abortUpload(key, upload.uploadId);
+    if (!aborted.ok && isTransient(aborted.failure.code)) return postpone(message, run, aborted.failure);
+    return prove(message, run, item, there, parts, whole.value);
   }
   if (there !== null && there.etag !== item.was && isReadThrough(run, item, there)) {
     return yieldTo(there, message, run, upload, parts, whole.value);
@@ -180,14 +187,30 @@ export async function finishUpload(message: FinishMessage, run: Run): Promise<Se
   if ((there?.etag ?? null) !== item.was || isTaken) {
     return giveUp(message, run, there === null ? failure("destination-changed") : conflictOf(item, there), item);
   }
-  const completed = await run.store.completeUpload(key, upload.uploadId, parts);
+  const onlyIf = item.was === null ? ("absent" as const) : { etag: item.was };
+  const completed = await run.store.completeUpload(key, upload.uploadId, parts, onlyIf);
   if (completed.ok) return prove(message, run, item, completed.value, parts, whole.value);
   const { code } = completed.failure;
   if (code !== "upload-lost" && isTransient(code)) return postpone(message, run, completed.failure);
   const after = await run.store.head(key);
   if (after.ok && isOurs(run, item, after.value)) return prove(message, run, item, after.value, parts, whole.value);
-  return giveUp(message, run, completed.failure, item);
+  return giveUp(
+    message,
+    run,
+    code === "precondition-failed" ? failure("destination-changed") : completed.failure,
+    item,
+  );
 }
+
+/**
+ * Whether parts should have come out at the source's ETag, and have not: it was put together from as many. Either it was
+ * cut otherwise, or bytes came wrong. Only another reading tells: two that agree are believed.
+ */
+const isDoubtful = ({ item, plan, readAs }: Upload, read: string): boolean =>
+  partCount(item.etag) === plan.parts && read !== item.etag && read !== readAs && readAs !== NO_DOUBT;
+
+const misread = ({ etag }: CopyItem): Failure =>
+  failure("checksum-mismatch", `The parts as they were read do not make up the source's ETag, ${etag}.`);
 
 /**
  * A reader's miss had the object copied meanwhile. Ours is then not needed; where theirs is of another state of the
@@ -272,18 +295,19 @@ export async function abortUpload(message: AbortMessage, run: Run): Promise<Sett
   return ACK;
 }
 
-/** Starts the object again where that may help, with the item as the source lists it now. */
+/** Starts the object again where that may help, with the item as the source lists it now, and what its parts were read as. */
 async function giveUp(
   message: UploadMessage | PartMessage | FinishMessage,
   run: Run,
   problem: Failure,
   item: CopyItem,
+  readAs: string | null = null,
 ): Promise<Settlement> {
-  let restart: { item: CopyItem } | null = null;
-  if (isTransient(problem.code)) {
+  let restart: Restart | null = null;
+  if (mayPass(problem.code)) {
     const again = await listAgain(run, item);
-    if (again.ok) restart = { item: again.value };
-    else if (isTransient(again.failure.code)) restart = { item };
+    if (again.ok) restart = { item: again.value, readAs };
+    else if (mayPass(again.failure.code)) restart = { item, readAs };
   }
   await run.migration.giveUpUpload(message, problem, restart, run.tally);
   return ACK;

@@ -1,6 +1,7 @@
 import type { DonePart } from "../../durable-objects/migration/uploads.ts";
 import { md5Of } from "../../workers/adapters/digest.ts";
-import { failure, isTransient } from "../../workers/core/failure.ts";
+import { failure } from "../../workers/core/failure.ts";
+import { mayPass } from "../../workers/core/migration/backoff.ts";
 import { combineCrc64Parts, formatCrc64, parseCrc64 } from "../../workers/core/migration/crc64.ts";
 import { partRange } from "../../workers/core/migration/parts.ts";
 import { fail, ok, type Result } from "../../workers/core/result.ts";
@@ -27,7 +28,7 @@ export async function askWhole(
   const { item } = upload;
   if (!run.spec.checksums || (await multipartEtag(parts)) === item.etag) return ok(null);
   const head = await run.source.head(sourceKeyOf(run, item.key), { checksums: true });
-  if (!head.ok) return isTransient(head.failure.code) ? head : ok(null);
+  if (!head.ok) return mayPass(head.failure.code) ? head : ok(null);
   return head.value.etag === item.etag ? compareWhole(upload, parts, head.value.checksums) : ok(null);
 }
 

@@ -28,6 +28,10 @@ export interface BenchOptions {
   readonly cases: readonly string[];
   /** null: as many as the suite thinks right. */
   readonly rounds: number | null;
+  /** Names of peers; none: all. */
+  readonly peers?: readonly string[];
+  /** Of the number of objects; 1 is what the suite thinks right. */
+  readonly scale?: number;
 }
 
 export interface Pair {

@@ -1,10 +1,11 @@
 /**
- * `npm run bench [-- suite...] [--json] [--case name] [--rounds n]`: each suite beside a peer; with --json one measurement
- * a line, for scripts.
+ * `npm run bench [-- suite...] [--json] [--case name] [--peer name] [--rounds n] [--scale x]`: each suite beside a peer;
+ * with --json one measurement a line, for scripts.
  */
 import { availableParallelism } from "node:os";
 import { parseArgs } from "node:util";
 import type { BenchOptions, Figures, Measurement } from "./measure.ts";
+import { benchMigrate } from "./migrate/migrate.ts";
 import { benchPresign } from "./presign.ts";
 import { benchRead } from "./read/read.ts";
 
@@ -13,6 +14,7 @@ const SUITES: Readonly<Record<string, (options: BenchOptions) => AsyncIterable<M
     yield* await benchPresign();
   },
   read: benchRead,
+  migrate: benchMigrate,
 };
 
 const { values, positionals: asked } = parseArgs({
@@ -20,7 +22,9 @@ const { values, positionals: asked } = parseArgs({
   options: {
     json: { type: "boolean", default: false },
     case: { type: "string", multiple: true, default: [] },
+    peer: { type: "string", multiple: true, default: [] },
     rounds: { type: "string" },
+    scale: { type: "string", default: "1" },
   },
 });
 const unknown = asked.filter((name) => !(name in SUITES));
@@ -29,13 +33,15 @@ if (unknown.length > 0)
 const rounds = values.rounds === undefined ? null : Number(values.rounds);
 if (rounds !== null && !(Number.isInteger(rounds) && rounds > 0))
   throw new Error("--rounds is a whole number above 0.");
+const scale = Number(values.scale);
+if (!(scale > 0)) throw new Error("--scale is a number above 0.");
 
 const { json } = values;
 if (!json) console.log(`Node ${process.versions.node}, ${availableParallelism()} cores; medians (least to most)\n`);
 for (const [name, run] of Object.entries(SUITES)) {
   if (asked.length > 0 && !asked.includes(name)) continue;
   if (!json) console.log(name);
-  for await (const measurement of run({ cases: values.case, rounds })) {
+  for await (const measurement of run({ cases: values.case, peers: values.peer, rounds, scale })) {
     console.log(json ? JSON.stringify(measurement) : formatRow(measurement));
   }
   if (!json) console.log("");

@@ -39,7 +39,7 @@ const RULES: readonly Rule[] = [
   {
     folder: "workers/adapters/",
     may: INNER,
-    packages: ["*"],
+    packages: ["*", "cloudflare:workers"],
     except: ["hono"],
     wayOut: "Adapters serve gateway, queues and durable-objects: move what is shared into workers/adapters or core.",
   },

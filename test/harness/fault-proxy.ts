@@ -1,7 +1,26 @@
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
-import { gzipSync } from "node:zlib";
 import { AwsClient } from "aws4fetch";
+import { type Answer, type FaultName, faultNamed, redirected, refusal, STALL_SECONDS } from "./faults.ts";
 import type { Source } from "./local-source.ts";
+
+/** One request, before it is answered. */
+export interface Asked {
+  /** How many came before it. */
+  number: number;
+  method: string;
+  /** null: a listing. */
+  key: string | null;
+  /** The Range header. */
+  range: string | undefined;
+}
+
+/** What befalls a request beside what its key asks for: it may be kept waiting, and answered with a fault. */
+export type Weather = (asked: Asked) => FaultName | null | Promise<FaultName | null>;
+
+export interface FaultProxy {
+  url: string;
+  stop(): Promise<void>;
+}
 
 /**
  * A source that misbehaves: what stands between a client and S3 in real life (proxies, load balancers, captive
@@ -11,16 +30,18 @@ import type { Source } from "./local-source.ts";
  * `deny-read`, which lists and refuses to read; `redirect`, a bucket of another region.
  *
  * In every mode a key that ends in `fault-<name>` has the fault of that name, and `fault-<name>~2` has it for its
- * first two answers (of each method and query) only. A listing has a fault where its prefix ends in `fault-<name>/`. FAULTS below says what each
- * is. Faults of bodies leave HEAD alone.
+ * first two answers (of each method and query) only. A listing has a fault where its prefix ends in `fault-<name>/`.
+ * `faults.ts` says what each is. Faults of bodies leave HEAD alone. `weather` makes faults of all requests, by its own
+ * rules.
  *
  * Known difference: signatures of clients are not checked; each request is signed anew for the real endpoint. Answers
  * are held in memory.
  */
-export async function startFaultProxy(source: Source): Promise<{ url: string; stop(): Promise<void> }> {
+export async function startFaultProxy(source: Source, weather: Weather = () => null): Promise<FaultProxy> {
   const { accessKeyId, secretAccessKey, region } = source;
   const client = new AwsClient({ accessKeyId, secretAccessKey, region, service: "s3", retries: 0 });
   const answered = new Map<string, number>();
+  let requests = 0;
 
   async function handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const url = new URL(request.url ?? "/", "http://proxy");
@@ -28,21 +49,28 @@ export async function startFaultProxy(source: Source): Promise<{ url: string; st
     const isObject = segments.join("") !== "";
     if (mode === "redirect") return send(response, request, redirected());
     if (mode === "deny-read" && isObject) return send(response, request, refusal(403, "AccessDenied"));
-    if (mode === "pages-of-20" && !isObject) url.searchParams.set("max-keys", "20");
+    if (mode === "pages-of-20" && !isObject) {
+      url.searchParams.set("max-keys", String(Math.min(20, Number(url.searchParams.get("max-keys") ?? 20))));
+    }
 
-    const named = isObject ? decodeURIComponent(url.pathname) : (url.searchParams.get("prefix") ?? "");
-    const asked = (isObject ? OBJECT_FAULT : LISTING_FAULT).exec(named);
-    const counted = `${request.method} ${request.url}`;
-    const before = answered.get(counted) ?? 0;
-    answered.set(counted, before + 1);
-    const fault = asked !== null && before < Number(asked[2] ?? Infinity) ? asked[1] : undefined;
-    if (fault === "reset") return void request.socket.destroy();
+    const key = isObject ? decodeURIComponent(segments.join("/")) : null;
+    const asked = { number: requests++, method: request.method ?? "GET", key, range: request.headers.range };
+    const name = (await weather(asked)) ?? faultOf(request, key ?? url.searchParams.get("prefix") ?? "", key === null);
 
     const upstream = `${source.endpoint}/${bucket}${isObject ? `/${segments.join("/")}` : ""}${url.search}`;
     const real = await forward(client, upstream, request);
-    const faulty = fault === undefined ? undefined : FAULTS[fault];
-    if (fault !== undefined && faulty === undefined) throw new Error(`There is no fault "${fault}".`);
-    send(response, request, faulty === undefined ? real : faulty(real, request));
+    if (name === null) return send(response, request, real);
+    const faulty = faultNamed(name)(real, { method: asked.method, ifMatch: request.headers["if-match"] });
+    if (faulty === null) request.socket.resetAndDestroy();
+    else if (faulty !== "stall") send(response, request, faulty);
+  }
+
+  function faultOf(request: IncomingMessage, named: string, isListing: boolean): string | null {
+    const asked = (isListing ? LISTING_FAULT : OBJECT_FAULT).exec(named);
+    const counted = `${request.method} ${request.url}`;
+    const before = answered.get(counted) ?? 0;
+    answered.set(counted, before + 1);
+    return asked !== null && before < Number(asked[2] ?? Infinity) ? (asked[1] ?? null) : null;
   }
 
   const server = createServer((request, response) => {
@@ -65,105 +93,6 @@ export async function startFaultProxy(source: Source): Promise<{ url: string; st
 const OBJECT_FAULT = /fault-([a-z0-9-]+?)(?:~(\d+))?$/;
 const LISTING_FAULT = /fault-([a-z0-9-]+?)(?:~(\d+))?\/$/;
 
-interface Answer {
-  status: number;
-  headers: Record<string, string>;
-  body: Buffer;
-  /** The connection breaks after the body, whatever was announced. */
-  breaks?: boolean;
-}
-
-type Fault = (real: Answer, request: IncomingMessage) => Answer;
-
-const PAGE = Buffer.from("<!doctype html><title>Sign in</title><p>Please sign in to use this network.");
-
-const half = (body: Buffer): Buffer => body.subarray(0, Math.floor(body.length / 2));
-
-/** Leaves HEAD alone, and what is no success. */
-const ofBodies =
-  (fault: Fault): Fault =>
-  (real, request) =>
-    request.method === "HEAD" || real.status >= 300 ? real : fault(real, request);
-
-const page = (headers: Record<string, string>): Answer => ({
-  status: 200,
-  headers: { "content-type": "text/html", "content-length": String(PAGE.length), ...headers },
-  body: PAGE,
-});
-
-const FAULTS: Readonly<Record<string, Fault>> = {
-  // A captive portal's page, with status 200: without an ETag, with one of its own, and with the object's.
-  html: () => page({}),
-  "html-etag": () => page({ etag: '"9e107d9d372bb6826bd81d3542a419d6"' }),
-  "html-same-etag": (real) => page({ etag: real.headers["etag"] ?? "" }),
-  // The connection breaks in the middle of the body.
-  truncate: ofBodies((real) => ({ ...real, body: half(real.body), breaks: true })),
-  // Announces, and sends, more or fewer bytes than the object has; or announces nothing.
-  longer: ofBodies((real) => {
-    const body = Buffer.concat([real.body, Buffer.from("0123456789")]);
-    return { ...real, headers: { ...real.headers, "content-length": String(body.length) }, body };
-  }),
-  shorter: ofBodies((real) => {
-    const body = half(real.body);
-    return { ...real, headers: { ...real.headers, "content-length": String(body.length) }, body };
-  }),
-  unmeasured: ofBodies((real) => {
-    const { "content-length": _, ...headers } = real.headers;
-    return { ...real, headers };
-  }),
-  // One byte is another; the length and the ETag are right.
-  "wrong-byte": ofBodies((real) => {
-    const body = Buffer.from(real.body);
-    const middle = body.length >> 1;
-    body[middle] = (body[middle] ?? 0) ^ 1;
-    return { ...real, body };
-  }),
-  // The object is another one than was listed, each time it is read.
-  "etag-changed": ofBodies((real, request) =>
-    request.headers["if-match"] === undefined
-      ? { ...real, headers: { ...real.headers, etag: '"0cc175b9c0f1b6a831c399e269772661"' } }
-      : refusal(412, "PreconditionFailed"),
-  ),
-  // A server that ignores Range and If-Match.
-  "no-range": ofBodies((real) => ({ ...real, status: 200 })),
-  // A proxy that compresses on the fly.
-  gzip: ofBodies((real) => {
-    const body = gzipSync(real.body);
-    const etag = `W/${real.headers["etag"] ?? ""}`;
-    const headers = { ...real.headers, etag, "content-encoding": "gzip", "content-length": String(body.length) };
-    return { ...real, headers, body };
-  }),
-  // Refusals.
-  "403": () => refusal(403, "AccessDenied"),
-  "404": () => refusal(404, "NoSuchKey"),
-  // A load balancer without a server behind it.
-  "404-page": () => ({ ...page({}), status: 404 }),
-  "503": () => refusal(503, "SlowDown"),
-  redirect: () => redirected(),
-  // An answer of nothing.
-  empty: () => ({
-    status: 200,
-    headers: { "content-type": "application/xml", "content-length": "0" },
-    body: Buffer.alloc(0),
-  }),
-};
-
-function refusal(status: number, code: string): Answer {
-  const body = Buffer.from(
-    `<?xml version="1.0"?><Error><Code>${code}</Code><Message>Said by the proxy.</Message></Error>`,
-  );
-  return { status, headers: { "content-type": "application/xml", "content-length": String(body.length) }, body };
-}
-
-function redirected(): Answer {
-  const { headers, body } = refusal(301, "PermanentRedirect");
-  return {
-    status: 301,
-    headers: { ...headers, location: "http://127.0.0.1:9/elsewhere", "x-amz-bucket-region": "eu-north-1" },
-    body,
-  };
-}
-
 async function forward(client: AwsClient, url: string, request: IncomingMessage): Promise<Answer> {
   // fetch adds the same line itself where there is a Range, and two of them are not what was signed.
   const headers: Record<string, string> = request.headers.range === undefined ? { "accept-encoding": "identity" } : {};
@@ -182,6 +111,10 @@ async function forward(client: AwsClient, url: string, request: IncomingMessage)
 function send(response: ServerResponse, request: IncomingMessage, answer: Answer): void {
   response.writeHead(answer.status, answer.headers);
   if (request.method === "HEAD") return void response.end();
-  if (answer.breaks !== true) return void response.end(answer.body);
-  response.write(answer.body, () => request.socket.destroy());
+  if (answer.ending === undefined) return void response.end(answer.body);
+  const seconds = answer.ending === "breaks" ? 0 : STALL_SECONDS;
+  response.write(answer.body, () => {
+    if (seconds === 0) request.socket.destroy();
+    else setTimeout(() => request.socket.destroy(), seconds * 1000).unref();
+  });
 }

@@ -68,7 +68,9 @@ export async function startInstance(options: InstanceOptions): Promise<Instance>
     "--persist-to",
     join(folder, "state"),
   ];
-  const env = { ...process.env, WRANGLER_SEND_METRICS: "false", CI: "true", NO_COLOR: "1" };
+  // The registry that instances share has them reload one another, and what is in their queues is lost.
+  const alone = { WRANGLER_REGISTRY_PATH: join(folder, "registry") };
+  const env = { ...process.env, ...alone, WRANGLER_SEND_METRICS: "false", CI: "true", NO_COLOR: "1" };
   const wrangler = join(ROOT, "node_modules/wrangler/bin/wrangler.js");
   const child = spawn(process.execPath, [wrangler, ...args, ...quiet], { cwd: ROOT, env, detached: true });
   let printed = "";

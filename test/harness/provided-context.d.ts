@@ -6,5 +6,7 @@ declare module "vitest" {
     source: { endpoint: string; region: string; bucket: string; accessKeyId: string; secretAccessKey: string };
     /** The origin of the fault proxy before it; endpoints are `<origin>/<mode>`. */
     faults: string;
+    /** What the dice of a test follow from. */
+    seed: number;
   }
 }

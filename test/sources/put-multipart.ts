@@ -15,14 +15,14 @@ export async function putObject(
 }
 
 /**
- * One object in parts of `partBytes`, the last one smaller. `headers` are the object's, sent where the upload is
- * created. Returns the ETag of the whole, without quotes. An upload that fails is aborted.
+ * One object in parts of `partBytes`, the last one smaller; or of these many bytes each. `headers` are the object's, sent
+ * where the upload is created. Returns the ETag of the whole, without quotes. An upload that fails is aborted.
  */
 export async function putMultipart(
   client: AwsClient,
   url: string,
   body: Uint8Array<ArrayBuffer>,
-  partBytes: number,
+  partBytes: number | readonly number[],
   headers: Headers = {},
 ): Promise<string> {
   const created = await send(client, `${url}?uploads=`, { method: "POST", headers });
@@ -32,8 +32,10 @@ export async function putMultipart(
 
   try {
     let parts = "";
-    for (let number = 1, start = 0; start < body.byteLength || number === 1; number++, start += partBytes) {
-      const part = body.subarray(start, start + partBytes);
+    for (let number = 1, start = 0; start < body.byteLength || number === 1; number++) {
+      const bytes = typeof partBytes === "number" ? partBytes : (partBytes[number - 1] ?? body.byteLength);
+      const part = body.subarray(start, start + bytes);
+      start += bytes;
       const { response } = await send(client, `${url}?partNumber=${number}&${upload}`, { method: "PUT", body: part });
       const etag = etagOf(url, response.headers.get("etag"));
       parts += `<Part><PartNumber>${number}</PartNumber><ETag>"${etag}"</ETag></Part>`;

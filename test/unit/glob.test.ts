@@ -127,10 +127,20 @@ describe("a list of globs has bounds", () => {
 
   test("of all of them together, braces written out", () => {
     const long = "x".repeat(1000);
-    expect(detailOf(...Array.from({ length: 16 }, () => long))).toBeNull();
-    expect(detailOf(...Array.from({ length: 17 }, () => long))).toContain("more than 16384 characters");
-    expect(detailOf(`{${"a".repeat(300)},b}`.repeat(3) + "c".repeat(100))).toBeNull();
-    expect(detailOf("{a,b}".repeat(8) + "c".repeat(100))).toContain("more than 16384 characters");
+    expect(detailOf(...Array.from({ length: 4 }, () => long))).toBeNull();
+    expect(detailOf(...Array.from({ length: 5 }, () => long))).toContain("more than 4096 characters");
+    expect(detailOf(`{${"a".repeat(200)},b}`.repeat(3) + "c".repeat(100))).toBeNull();
+    expect(detailOf("{a,b}".repeat(8) + "c".repeat(100))).toContain("more than 4096 characters");
+  });
+
+  test("of texts that are empty, each of which is one, too", () => {
+    const empty = `{${",".repeat(255)}}`;
+    expect(detailOf(...Array.from({ length: 16 }, () => empty))).toBeNull();
+    expect(detailOf(...Array.from({ length: 17 }, () => empty))).toContain("more than 4096 characters");
+  });
+
+  test("and beyond them the way out is said", () => {
+    expect(detailOf(...Array.from({ length: 5 }, () => "x".repeat(1000)))).toMatch(/fewer or wider ones, or .*"keys"/);
   });
 });
 
@@ -178,7 +188,26 @@ describe("of any glob and key", () => {
     );
     // Else little was compared.
     expect(matches).toBeGreaterThan(1000);
-  });
+  }, 60_000);
+
+  test("also where it is one of a list that is longer than a word of states, and whose characters lie anywhere", () => {
+    const others = fc.array(glob, { minLength: 8, maxLength: 20 });
+    let matches = 0;
+    fc.assert(
+      fc.property(others, fc.array(key, { minLength: 5, maxLength: 5 }), (patterns, keys) => {
+        const list = compileGlobs(patterns.map((pattern) => `bb${pattern}`));
+        fc.pre(list.ok);
+        const isMatch = list.value;
+        for (const text of keys.map((one) => `bb${one}`)) {
+          const expected = patterns.some((pattern) => referenceGlob(`bb${pattern}`, text));
+          if (expected) matches++;
+          expect(isMatch(text), `${JSON.stringify(patterns)} on ${JSON.stringify(text)}`).toBe(expected);
+        }
+      }),
+      { numRuns: 2000 },
+    );
+    expect(matches).toBeGreaterThan(1000);
+  }, 60_000);
 
   test("its characters escaped, a key is a glob that matches that key alone", () => {
     const text = fc.string({ unit: "binary", minLength: 1, maxLength: 20 });
@@ -213,7 +242,7 @@ describe("a hostile glob does not hang", () => {
     ["many stars", "*a".repeat(512)],
     ["many globstars", "**a".repeat(341)],
     ["many folders", `${"**/".repeat(341)}b`],
-    ["many stars in braces", "{*a,*b}".repeat(8) + "*a".repeat(20)],
+    ["many stars in braces", "{*a,*b}".repeat(5) + "*a".repeat(50)],
   ])("%s: a key of 1,024 characters takes milliseconds", (_which, pattern) => {
     const isMatch = matcher(pattern);
     const started = performance.now();
@@ -222,10 +251,11 @@ describe("a hostile glob does not hang", () => {
     expect((performance.now() - started) / 10).toBeLessThan(500);
   });
 
-  test("the largest list of the worst globs takes less than a second for a key", () => {
-    const isMatch = matcher(...Array.from({ length: 16 }, (_, i) => `${"*a".repeat(500)}${i}`));
+  test("the largest list of the worst globs takes less than two seconds for a hundred keys", () => {
+    const isMatch = matcher(...Array.from({ length: 4 }, (_, i) => `${"*a".repeat(500)}${i}`));
     const started = performance.now();
-    expect(isMatch(worst)).toBe(false);
-    expect(performance.now() - started).toBeLessThan(1000);
+    for (let i = 0; i < 100; i++) expect(isMatch(worst)).toBe(false);
+    // Some 0.3 s; state by state they took 9.
+    expect(performance.now() - started).toBeLessThan(2000);
   });
 });

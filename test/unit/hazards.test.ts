@@ -6,6 +6,7 @@ import {
   findHazards,
   type HazardKind,
   HAZARDS,
+  hazardsFound,
   type Hazards,
   type Inspected,
   inspectHazards,
@@ -128,11 +129,39 @@ describe("a look at an object tells", () => {
     ["that its ETag is no MD5", { md5: null, etag: "0123456789abcdef0123456789abcdef" }, ["encrypted-etag"]],
     ["nothing of one in parts, whose ETag is never an MD5", { md5: null, etag: `${MD5}-3` }, []],
   ])("%s", (_what, more, expected) => {
-    expect(Object.keys(inspectHazards([head(more)]))).toEqual(expected);
+    expect(Object.keys(hazardsFound(inspectHazards([head(more)])))).toEqual(expected);
   });
 
   test("in bytes of UTF-8, not characters", () => {
-    expect(Object.keys(inspectHazards([head({ custom: { k: "é".repeat(4100) } })]))).toEqual(["oversized-metadata"]);
+    const found = hazardsFound(inspectHazards([head({ custom: { k: "é".repeat(4100) } })]));
+    expect(Object.keys(found)).toEqual(["oversized-metadata"]);
+  });
+});
+
+describe("of what only a look tells", () => {
+  const encoded: Inspected = {
+    ...{ key: "a", size: 1, etag: MD5, lastModified: 0, md5: MD5, http: { contentEncoding: "gzip" }, custom: {} },
+  };
+  const plain = { ...encoded, http: {} };
+
+  test("the count stands beside the number that was looked at", () => {
+    expect(hazardsFound(inspectHazards([encoded, plain, plain]))).toEqual({
+      "encoded-body": { objects: 1, sampledOf: 3, keys: ["a"] },
+    });
+  });
+
+  test("also the pages count on which nothing was found", () => {
+    const looks = [[plain, plain], [encoded], [plain, plain, plain], []].map(inspectHazards);
+    expect(hazardsFound(looks.reduce(addHazards, {}))).toEqual({
+      "encoded-body": { objects: 1, sampledOf: 6, keys: ["a"] },
+    });
+  });
+
+  test("a kind that the listing tells has no such number: it is of all", () => {
+    const listing = findHazards([listed("a//b")], { prefixBytes: 0 });
+    expect(hazardsFound(addHazards(listing, inspectHazards([plain])))).toEqual({
+      "double-slash": { objects: 1, keys: ["a//b"] },
+    });
   });
 });
 

@@ -149,6 +149,67 @@ function simulate(limits: Limits, isolates: number, workers: number, seconds: nu
   return { taken: rateOf(taken), refused: rateOf(refused), share: state.learnt.share };
 }
 
+const BODY_TICK = 250;
+
+/** As `simulate`, without refusals: of bodies that take a second each, however large. Returns bytes a second. */
+function simulateBodies(bytesPerSecond: number, bodyBytes: number, isolates: number, seconds: number): number {
+  const limits: Limits = { requestsPerSecond: null, bytesPerSecond, connections: null };
+  let state: SourceState = newSourceState(NOTHING_LEARNT);
+  let bytes = 0;
+  const all = Array.from({ length: isolates }, (_, i) => ({
+    holding: new Holding(`isolate-${i}`, limits),
+    busyUntil: 0,
+    answerAt: null as number | null,
+    deliver: (): void => undefined,
+  }));
+  for (let now = 0; now < seconds * 1000; now += BODY_TICK) {
+    for (const isolate of all) {
+      const { holding } = isolate;
+      if (isolate.answerAt !== null && now >= isolate.answerAt) {
+        isolate.deliver();
+        isolate.answerAt = null;
+      }
+      const entry = now < isolate.busyUntil ? null : holding.take(now);
+      if (entry !== null) {
+        holding.charge(entry, bodyBytes);
+        bytes += bodyBytes;
+        isolate.busyUntil = now + 1000;
+      }
+      if (isolate.answerAt === null && holding.isDue(now, entry === null ? 1 : 0)) {
+        const { ask, heard: told } = holding.ask(now, 0);
+        const granted = grantLease(state, limits, ask, told, now);
+        ({ state } = granted);
+        isolate.answerAt = now + BODY_TICK;
+        isolate.deliver = () => holding.receive(granted.lease, isolate.answerAt ?? 0);
+      }
+    }
+  }
+  return bytes / seconds;
+}
+
+describe("a limit of bytes", () => {
+  it.each([
+    [125e6, 5e9, 20],
+    [10e6, 5e9, 4],
+    [125e6, 64e6, 20],
+  ])(
+    "of %d a second holds for bodies of %d, by %d isolates: every one of them is paid for",
+    (limit, body, isolates) => {
+      // Each isolate has one body before it has paid for any: a fifth of what is paid for meanwhile.
+      const seconds = (5 * isolates * body) / limit;
+      const rate = simulateBodies(limit, body, isolates, seconds);
+      expect(rate).toBeLessThanOrEqual(limit * 1.25);
+      expect(rate).toBeGreaterThan(limit * 0.9);
+    },
+  );
+
+  it("holds what a reader took who could not wait against others for five minutes at most", () => {
+    const holding = new Holding("reader", { requestsPerSecond: null, bytesPerSecond: 1000, connections: null });
+    holding.charge(holding.force(0), 1e12);
+    expect(holding.ask(0, 0).ask.bytes.left).toBe(-1024 * 1024);
+  });
+});
+
 describe("a source that refuses what is above a rate that nobody was told", () => {
   it("is asked at near that rate, and refuses few", () => {
     const { taken, refused } = simulate({ ...PRESETS.s3 }, 4, 30, 120, () => 300);

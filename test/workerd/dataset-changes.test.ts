@@ -81,6 +81,33 @@ describe("PATCH /v1/datasets/:dataset", () => {
     }
   });
 
+  it("by a token that is limited to datasets leaves their sources as they are: these name any prefix of any source", async () => {
+    await put();
+    const limited = envWith("plain", await apiTokens("era5", "fresh"));
+    const refused = { status: 403, body: { code: "out-of-scope", field: "source" } };
+    const by = (line: string, sent: object) => api<DatasetConfig>(limited, line, sent, LIMITED);
+    const others = [
+      { name: "test", prefix: "" },
+      { name: "test", prefix: "era5/2/" },
+    ];
+    for (const other of others) {
+      expect(await by(LINE, { source: other })).toMatchObject(refused);
+      expect(await by("PUT /v1/datasets/era5", { ...body, source: other })).toMatchObject(refused);
+    }
+    const { source: _, ...without } = { ...body, read: "r2" };
+    expect(await by(LINE, { source: null, read: "r2" })).toMatchObject(refused);
+    expect(await by("PUT /v1/datasets/era5", without)).toMatchObject(refused);
+    expect(await by("PUT /v1/datasets/fresh", { ...body, prefix: "fresh/" })).toMatchObject(refused);
+    expect((await api(seen, "GET /v1/datasets/fresh")).status).toBe(404);
+    expect(must(await datasetOf(env, "era5").config()).source).toEqual(source);
+
+    const changed = { status: 200, body: { liveTtlSeconds: 5, source } };
+    expect(await by(LINE, { source, liveTtlSeconds: 5 })).toMatchObject(changed);
+    expect(await by("PUT /v1/datasets/era5", { ...body, liveTtlSeconds: 5 })).toMatchObject(changed);
+    expect(await by("PUT /v1/datasets/fresh", { ...without, prefix: "fresh/" })).toMatchObject({ status: 201 });
+    expect(await by("PATCH /v1/datasets/fresh", { source })).toMatchObject(refused);
+  });
+
   it("beside a PUT and other PATCHes loses none of what they write, and the cron goes by what is kept", async () => {
     for (let round = 0; round < 20; round++) {
       await put({ schedule: null, liveTtlSeconds: 1, read: "r2" });

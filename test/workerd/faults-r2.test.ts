@@ -47,6 +47,18 @@ describe("R2 calls that fail", { timeout: 120_000 }, () => {
     expect(await stillOpen(created)).toEqual([]);
   });
 
+  it("are tried again where the upload that lost a race could not be aborted at once", async () => {
+    let refused = 0;
+    const { run, created } = await start("failing-aborts", (method) =>
+      method === "abort" && refused++ < 2 ? "refused" : null,
+    );
+    await carry(run, { arrange: (letters) => letters.flatMap((letter) => [letter, { ...letter }]), consumers: 8 });
+    expect(created.length, "both consumers of an upload message created one").toBeGreaterThan(2);
+    expect(refused).toBeGreaterThan(0);
+    await expectExact(run, source);
+    expect(await stillOpen(created)).toEqual([]);
+  });
+
   it("are tried again when every first call of a kind did its work and was not answered", async () => {
     const seen = new Map<string, number>();
     const { run, created } = await start("unanswered", (method) => {

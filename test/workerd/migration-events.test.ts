@@ -1,10 +1,12 @@
 import { env } from "cloudflare:workers";
 import { afterEach, beforeAll, describe, expect, it, vi } from "vitest";
 import type { Migration } from "../../durable-objects/migration/migration.ts";
+import { migrationOf } from "../../workers/adapters/objects.ts";
 import type { MigrationStatus } from "../../workers/core/migration/status.ts";
 import { ADMIN, apiTokens, request } from "./harness/api.ts";
-import { carry } from "./harness/delivery.ts";
-import { registerDataset, startRun, type TestRun } from "./harness/run.ts";
+import { carry, deliver } from "./harness/delivery.ts";
+import { around } from "./harness/interrupted.ts";
+import { must, registerDataset, startRun, type TestRun } from "./harness/run.ts";
 import { envWith, fill, text } from "./harness/source.ts";
 
 interface Said {
@@ -96,6 +98,28 @@ describe("GET /v1/migrations/:id/events", () => {
     const headers = { "last-event-id": "end" };
     const again = await request(seen, `GET /v1/migrations/${run.id}/events`, undefined, ADMIN, headers);
     expect([again.status, again.body]).toEqual([204, null]);
+  });
+
+  it("of a run that was cancelled ends once what its consumers had begun is settled, and with that in its counts", async () => {
+    await registerDataset("events-late", "events/");
+    const run = await startRun("events-late", seen);
+    const events = reading(await listen(run));
+    await events.next();
+    const said: Said[] = [(await events.next()) as Said];
+    await carry(run, {
+      hand: (letter, at) => {
+        if (letter.body.type !== "copy") return deliver(letter, at);
+        const before = async () => {
+          must(await migrationOf(env, run.id).cancel());
+          while (said.at(-1)?.status.state !== "cancelled") said.push((await events.next()) as Said);
+        };
+        return deliver(letter, around(at, "settleBatch", { before }));
+      },
+    });
+    expect(said.at(-1)).toMatchObject({ event: "status", status: { copied: { objects: 0 } } });
+    for (let next = await events.next(); next !== null; next = await events.next()) said.push(next as Said);
+    expect(said.filter(({ event }) => event === "end")).toHaveLength(1);
+    expect(said.at(-1)).toMatchObject({ event: "end", status: { state: "cancelled", copied: { objects: 2 } } });
   });
 
   it("asks nothing ahead of its reader, and nothing more once that has gone", async () => {

@@ -6,7 +6,8 @@ import type { ReportLine } from "../../workers/core/migration/report-line.ts";
 import { runFolder } from "../../workers/core/migration/request.ts";
 import { api, apiTokens, READER, request } from "./harness/api.ts";
 import { carry, deliver } from "./harness/delivery.ts";
-import { registerDataset, startRun, statusOf, type TestRun } from "./harness/run.ts";
+import { around } from "./harness/interrupted.ts";
+import { must, registerDataset, startRun, statusOf, type TestRun } from "./harness/run.ts";
 import { bytesOf, envWith, fill, PART_BYTES, text } from "./harness/source.ts";
 
 const KEYS = ["a", "b", 'c/é "line" \\n', "d"];
@@ -80,13 +81,18 @@ describe("GET /v1/migrations/:id/report", () => {
     expect([complete, outcomes(lines)]).toEqual(["true", expected]);
   });
 
-  it.each(["outcome=lost", "outcome=", "outcome=failed,,copied", "outcome=copied&outcome=x", "cursor=%2B", "limit=1"])(
-    "refuses ?%s",
-    async (query) => {
-      const { status, body } = await api(seen, `GET /v1/migrations/${run.id}/report?${query}`);
-      expect([status, body["code"], body["field"]]).toEqual([400, "invalid-query", query.split("=")[0]]);
-    },
-  );
+  it.each([
+    "outcome=lost",
+    "outcome=",
+    "outcome=failed,,copied",
+    "outcome=copied&outcome=x",
+    "cursor=%2B",
+    "cursor=YQ",
+    "limit=1",
+  ])("refuses ?%s", async (query) => {
+    const { status, body } = await api(seen, `GET /v1/migrations/${run.id}/report?${query}`);
+    expect([status, body["code"], body["field"]]).toEqual([400, "invalid-query", query.split("=")[0]]);
+  });
 
   it("has lines that no part has, and is not complete as long as there are any", async () => {
     await runInDurableObject(migrationOf(env, run.id), (_, { storage }) => {
@@ -101,6 +107,29 @@ describe("GET /v1/migrations/:id/report", () => {
       storage.sql.exec("UPDATE run SET is_reported = 2");
       storage.sql.exec("DELETE FROM failure WHERE key = 'e'");
     });
+  });
+
+  it("of a run that was cancelled is not complete before what its consumers had begun is settled, nor is it a list of keys", async () => {
+    await registerDataset("report-late", "report/");
+    const late = await startRun("report-late", seen);
+    let asked = 0;
+    await carry(late, {
+      hand: (letter, at) => {
+        if (letter.body.type !== "copy") return deliver(letter, at);
+        const before = async () => {
+          asked++;
+          must(await migrationOf(env, late.id).cancel());
+          expect(await linesOf("", late.id)).toEqual({ complete: "false", lines: [] });
+          const keys = { dataset: "report-late", keys: { migration: late.id } };
+          const { status, body } = await api(seen, "POST /v1/migrations", keys);
+          expect([status, body["code"], body["field"]]).toEqual([409, "migration-running", "keys.migration"]);
+        };
+        return deliver(letter, around(at, "settleBatch", { before }));
+      },
+    });
+    expect(asked).toBe(1);
+    const { complete, lines } = await linesOf("", late.id);
+    expect([complete, outcomes(lines)]).toEqual(["true", ["a", "b", KEYS[2], "d"].map((key) => `${key}: copied`)]);
   });
 
   it("asks for no more parts after its client has gone", async () => {
@@ -131,11 +160,21 @@ describe("GET /v1/migrations/:id/report", () => {
     });
     const last = '{"key":"z","outcome":"failed","size":1}\n';
     await env.SYSTEM.put(`${runFolder(run.id)}report-last`, last);
-    const first = await request(seen, `GET /v1/migrations/${run.id}/report?outcome=failed`);
-    const link = /^<(\/[^>]+)>; rel="next"$/.exec(first.headers.get("link") ?? "")?.[1];
-    await first.body?.cancel();
-    const second = await request(seen, `GET ${link}`);
-    expect([second.headers.get("link"), new TextDecoder().decode(await second.arrayBuffer())]).toEqual([null, last]);
+    const pages = async (between: () => Promise<unknown>) => {
+      const first = await request(seen, `GET /v1/migrations/${run.id}/report?outcome=failed`);
+      const link = /^<(\/[^>]+)>; rel="next"$/.exec(first.headers.get("link") ?? "")?.[1];
+      await first.body?.cancel();
+      await between();
+      const second = await request(seen, `GET ${link}`);
+      expect([second.headers.get("link"), new TextDecoder().decode(await second.arrayBuffer())]).toEqual([null, last]);
+      return [first, second].map(({ headers }) => headers.get("x-penstock-complete"));
+    };
+    expect(await pages(async () => undefined)).toEqual(["true", "true"]);
+    // What was written since the first page was read may have come before it.
+    const settling = (sql: string) =>
+      runInDurableObject(migrationOf(env, run.id), (_, { storage }) => void storage.sql.exec(sql));
+    await settling("INSERT INTO outbox (seq, queue, type, sends, body) VALUES (9999, 'migration', 'abort', 1, '{}')");
+    expect(await pages(() => settling("DELETE FROM outbox WHERE seq = 9999"))).toEqual(["false", "false"]);
     await runInDurableObject(migrationOf(env, run.id), (_, { storage }) => {
       storage.sql.exec("DELETE FROM report WHERE name LIKE 'report-9%' OR name = 'report-last'");
     });

@@ -1,6 +1,8 @@
 import { env } from "cloudflare:workers";
-import { beforeAll, describe, expect, it } from "vitest";
-import { datasetOf } from "../../workers/adapters/objects.ts";
+import { beforeAll, describe, expect, inject, it } from "vitest";
+import { datasetOf, migrationOf } from "../../workers/adapters/objects.ts";
+import { createS3Writer } from "../../workers/adapters/s3-writer.ts";
+import { failure } from "../../workers/core/failure.ts";
 import type { MigrationStatus } from "../../workers/core/migration/status.ts";
 import { ADMIN, api, apiTokens, LIMITED, READER } from "./harness/api.ts";
 import { carry, deliver } from "./harness/delivery.ts";
@@ -8,6 +10,7 @@ import { keysInR2 } from "./harness/expect-exact.ts";
 import { must, registerDataset, statusOf, type TestRun } from "./harness/run.ts";
 import { envWith, fill, text } from "./harness/source.ts";
 
+const place = { ...inject("source"), addressing: "path" } as const;
 const NOBODY = "mig_00000000000000000000000000";
 let seen: Env;
 
@@ -50,6 +53,24 @@ describe("POST /v1/migrations with keys", () => {
     expect(status).toMatchObject({ state: "done", copied: { objects: 2 }, failed: { objects: 1 } });
     expect(status.failures).toMatchObject([{ key: "gone", code: "source-object-missing" }]);
     expect(await keysInR2("inline/")).toEqual(["a", "c/ä"]);
+  });
+
+  it("of the request takes a key that is named twice once, however far apart", async () => {
+    await given("twice", ["a"]);
+    const between = Array.from({ length: 300 }, (_, i) => `x${i}`);
+    const status = await finished(await start({ dataset: "twice", keys: ["a", ...between, "a"], include: ["a"] }));
+    expect(status).toMatchObject({ state: "done", listed: { objects: 1 }, copied: { objects: 1 } });
+  });
+
+  it("that are too many, or too long, for a request is told where to put them", async () => {
+    const where = 'put a longer list into a bucket and name it: "keys": {"bucket", "key"}';
+    const post = (keys: string[]) => api(seen, "POST /v1/migrations", { dataset: "inline", keys });
+    const long = await post(Array.from({ length: 1100 }, (_, i) => `${i}`.padStart(1000, "k")));
+    expect(long).toMatchObject({ status: 413, body: { code: "body-too-large" } });
+    expect(long.body["detail"]).toContain(where);
+    const many = await post(Array.from({ length: 10_001 }, (_, i) => `k${i}`));
+    expect(many).toMatchObject({ status: 400, body: { code: "invalid-body", field: "keys" } });
+    expect(many.body["detail"]).toContain(where);
   });
 
   it("of an object in a bucket takes NDJSON and CSV", async () => {
@@ -95,6 +116,27 @@ describe("POST /v1/migrations with keys", () => {
     const running = await start({ dataset: "listed" });
     expect(await refused(line, keys(running.id))).toEqual([409, "migration-running", "keys.migration"]);
     await carry(running);
+  });
+});
+
+describe("the estimate", () => {
+  it("is of what the run was asked to do: the way in, the way back, a list of keys, a verification", async () => {
+    await given("priced", ["a", "b"]);
+    const of = async (options: object) => (await finished(await start({ dataset: "priced", ...options }))).estimate;
+    const dryIn = await of({ dryRun: true });
+    expect(dryIn.requests).toMatchObject({ sourceList: 1, sourceGet: 2, sourcePut: 0 });
+    expect(dryIn.dollars).toMatchObject({ sourceEgress: (dryIn.bytes / 1e9) * 0.09, storageMonth: 0.015 });
+    const byKey = await of({ dryRun: true, keys: ["a", "b", "gone"] });
+    expect(byKey).toMatchObject({ objects: 2, requests: { sourceList: 3, sourceGet: 2 } });
+
+    await carry(await start({ dataset: "priced" }));
+    const free = { sourceEgress: 0, storageMonth: 0 };
+    expect(await of({ verify: "listing" })).toMatchObject({ objects: 0, requests: { sourceGet: 0, classB: 0 } });
+    const deep = await of({ verify: "deep" });
+    expect(deep).toMatchObject({ objects: 2, requests: { sourceGet: 0, classB: 2 }, dollars: free });
+    await env.DATASETS.put("priced/output", "x");
+    const back = await of({ dryRun: true, direction: "back" });
+    expect(back).toMatchObject({ objects: 1, requests: { sourcePut: 1, sourceGet: 2, classB: 1 }, dollars: free });
   });
 });
 
@@ -161,6 +203,41 @@ describe("retry", () => {
   });
 });
 
+describe("retry, of a run that ended before its work was done,", () => {
+  const again = (run: TestRun) => api(seen, `POST /v1/migrations/${run.id}/retry`);
+  const startAgain = {
+    status: 409,
+    body: { code: "migration-ended", detail: expect.stringMatching(/start .* again/) },
+  };
+
+  it("is refused: what it never came to has no line", async () => {
+    await given("unlisted", ["a", "b"]);
+    const cancelled = await start({ dataset: "unlisted" });
+    must(await migrationOf(env, cancelled.id).cancel());
+    await carry(cancelled);
+    expect(await again(cancelled)).toMatchObject(startAgain);
+    const failed = await start({ dataset: "unlisted" });
+    await migrationOf(env, failed.id).failRun(1, failure("source-forbidden"), {});
+    await carry(failed);
+    expect(await statusOf(failed)).toMatchObject({ state: "failed", problem: { code: "source-forbidden" } });
+    const answer = await again(failed);
+    expect(answer).toMatchObject(startAgain);
+    expect(answer.body["detail"]).toContain("source-forbidden");
+    expect(await lockOf("unlisted")).toBeNull();
+    expect(await finished(await start({ dataset: "unlisted" }))).toMatchObject({ copied: { objects: 2 } });
+  });
+
+  it("is taken where all has a line, and only the deletes were too many", async () => {
+    await given("overfull", ["a", "b"]);
+    await carry(await start({ dataset: "overfull" }));
+    const source = createS3Writer(place, place);
+    must(await source.delete("overfull/b"));
+    const run = await start({ dataset: "overfull", deleteExtraneous: true });
+    expect(await finished(run)).toMatchObject({ state: "failed", problem: { code: "too-many-deletes" } });
+    expect(await again(run)).toMatchObject({ status: 202 });
+  });
+});
+
 describe("verify", () => {
   it("looks again at what a run was about; a retry of it copies what it found wanting", async () => {
     await given("verified", ["x/a", "x/b", "x/c", "y"]);
@@ -215,7 +292,7 @@ describe("GET /v1/migrations", () => {
     expect(new Set(ofLocked.map(({ task, direction, state }) => `${task} ${direction} ${state}`))).toEqual(
       new Set(["copy in done", "estimate in done", "verify in done"]),
     );
-    expect((await list("?state=cancelled")).map(({ dataset }) => dataset)).toEqual(["cancelled"]);
+    expect((await list("?state=cancelled")).map(({ dataset }) => dataset)).toEqual(["cancelled", "unlisted"]);
     expect(await list("?dataset=locked&state=running")).toEqual([]);
     expect((await list("", LIMITED)).map(({ dataset }) => dataset)).toEqual(["mine"]);
   });

@@ -3,6 +3,7 @@ import { runInDurableObject } from "cloudflare:test";
 import { describe, expect, it } from "vitest";
 import { migrationOf } from "../../workers/adapters/objects.ts";
 import { failure } from "../../workers/core/failure.ts";
+import { DEFAULT_OPTIONS, planRun } from "../../workers/core/migration/request.ts";
 import type { PartMessage, UploadMessage } from "../../workers/core/migration/message.ts";
 
 const MiB = 1024 * 1024;
@@ -14,25 +15,27 @@ async function openLarge(id: string) {
   const item = { key: "large", size: 10 * GiB, etag: "e-160", lastModified: 0, was: null };
   const migration = migrationOf(env, id);
   await migration.start({
+    ...planRun(DEFAULT_OPTIONS),
     ...{ id, dataset: "none", datasetId: "ds_01", source: { name: "none", prefix: "" }, bucket: "DATASETS" },
-    ...{ prefix: "patience/", multipartThresholdBytes: 64 * MiB, partBytes: 64 * MiB },
+    ...{ prefix: "patience/", multipartThresholdBytes: 64 * MiB, partBytes: 64 * MiB, keys: null, cuts: [] },
   });
   const [list] = await messages<{ seq: number }>(id, "list");
-  const page = { after: null, upTo: "large", isLast: true, skipped: NOTHING, found: [], small: [], failures: [] };
-  await migration.recordPage(list?.seq ?? 0, { ...page, large: [item] }, {});
-  const [upload] = await messages<UploadMessage>(id, "upload");
-  const opened = { uploadId: "upload-1", plan: { partBytes: 64 * MiB, parts: 160 }, item };
-  expect(await migration.openUpload(upload?.seq ?? 0, 1, opened, {})).toBe(true);
+  const page = {
+    ...{ after: null, upTo: "large", rest: null, cuts: [], skipped: NOTHING, proofs: {}, found: [], small: [] },
+    ...{ large: [item], largeParts: 160, failures: [], extraneous: [], hazards: {}, report: null },
+  };
+  await migration.recordPage(list?.seq ?? 0, page, {}, false);
+  const [upload] = await messages<{ seq: number }>(id, "upload");
+  const message: UploadMessage = { v: 1, migration: id, type: "upload", generation: 1, item, seq: upload?.seq ?? 0 };
+  await migration.openUpload(message, { uploadId: "upload-1", plan: { partBytes: 64 * MiB, parts: 160 }, item }, {});
+  expect(await messages(id, "part")).toHaveLength(20);
   return migration;
 }
 
 async function messages<T>(id: string, type: string): Promise<T[]> {
   return runInDurableObject(migrationOf(env, id), (_, state) =>
     state.storage.sql
-      .exec<{ seq: number; body: string }>(
-        "SELECT seq, body FROM outbox WHERE body ->> '$.type' = ? ORDER BY seq",
-        type,
-      )
+      .exec<{ seq: number; body: string }>("SELECT seq, body FROM outbox WHERE type = ? ORDER BY seq", type)
       .toArray()
       .map(({ seq, body }) => ({ ...JSON.parse(body), seq }) as T),
   );

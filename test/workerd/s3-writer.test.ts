@@ -3,7 +3,7 @@ import { md5Of } from "../../workers/adapters/digest.ts";
 import { createS3Store } from "../../workers/adapters/s3-store.ts";
 import { createS3Writer } from "../../workers/adapters/s3-writer.ts";
 import { bytesOf as bytesIn, expectOk, refused, textAt } from "../contract/given.ts";
-import { intercept, refusal, withHeaders } from "./harness/intercept.ts";
+import { intercept, refusal, type Wire, withHeaders } from "./harness/intercept.ts";
 import { bytesOf, text } from "./harness/source.ts";
 
 const { endpoint, region, bucket, accessKeyId, secretAccessKey } = inject("source");
@@ -249,6 +249,85 @@ describe("the completion of an upload", () => {
       expect(await complete(), body).toMatchObject(refused("source-bad-answer"));
       vi.restoreAllMocks();
     }
+  });
+});
+
+describe("the completion of an upload on a condition", () => {
+  const create = async (key: string) => {
+    const uploadId = expectOk(await writer.createUpload(key, { http: {}, custom: {} }));
+    const etag = expectOk(await writer.uploadPart(key, uploadId, 1, text("ours"), 4));
+    return { uploadId, parts: [{ partNumber: 1, etag }] };
+  };
+  const isComplete = ({ method, query }: Wire): boolean => method === "POST" && query.has("uploadId");
+
+  it("is sent with it, and without one where there is none", async () => {
+    const wires = intercept((wire, pass) => (isComplete(wire) ? refusal(503, "SlowDown") : pass()));
+    for (const onlyIf of ["absent" as const, { etag: "e" }, undefined]) {
+      await writer.completeUpload(newKey(), "upload", [{ partNumber: 1, etag: "e" }], onlyIf);
+    }
+    const names = ["if-none-match", "if-match"];
+    expect(wires.map(({ headers }) => names.map((name) => headers.get(name)))).toEqual([
+      ["*", null],
+      [null, '"e"'],
+      [null, null],
+    ]);
+  });
+
+  it("that holds is like any other", async () => {
+    const key = newKey();
+    const { uploadId, parts } = await create(key);
+    expectOk(await writer.completeUpload(key, uploadId, parts, "absent"));
+    expect(await textAt(reader, key)).toBe("ours");
+  });
+
+  it.each([
+    ["by its status", () => refusal(412, "PreconditionFailed"), "precondition-failed"],
+    ["in the body of a 200", () => refusal(200, "PreconditionFailed"), "precondition-failed"],
+    ["for there is nothing to write over", () => refusal(404, "NoSuchKey"), "precondition-failed"],
+    ["for the server knows none here", () => refusal(501, "NotImplemented"), "source-unsupported"],
+    ["for another write is under way", () => refusal(409, "ConditionalRequestConflict"), "source-unavailable"],
+  ] as const)("that is refused %s has written nothing", async (_, answer, wanted) => {
+    const wires = intercept((wire, pass) => (isComplete(wire) ? answer() : pass()));
+    const refusedAs = await writer.completeUpload(newKey(), "upload", [{ partNumber: 1, etag: "e" }], { etag: "e" });
+    expect(refusedAs).toMatchObject(refused(wanted));
+    expect(wires).toHaveLength(1);
+  });
+});
+
+describe("the time that a write takes", () => {
+  afterEach(() => vi.useRealTimers());
+
+  /** A server that takes the body, and answers, after so many seconds. */
+  async function takes(seconds: number, write: () => Promise<unknown>): Promise<unknown> {
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+    const fetched = vi.spyOn(globalThis, "fetch").mockImplementation(
+      ((_: Request, { signal }: RequestInit) =>
+        new Promise((answer, refuse) => {
+          signal?.addEventListener("abort", () => refuse(signal.reason as Error));
+          const done = "<CompleteMultipartUploadResult><ETag>e</ETag></CompleteMultipartUploadResult>";
+          setTimeout(() => answer(new Response(done, { headers: { etag: '"e"' } })), seconds * 1000);
+        })) as typeof fetch,
+    );
+    const written = write();
+    await vi.waitUntil(() => fetched.mock.calls.length > 0);
+    await vi.advanceTimersByTimeAsync(seconds * 1000);
+    return written;
+  }
+
+  it("may be minutes, for the headers of its answer come after its body: a part", async () => {
+    const part = await takes(400, () => writer.uploadPart(newKey(), "upload", 1, text("x"), 1));
+    expect(part).toEqual({ ok: true, value: "e" });
+  });
+
+  it("is bounded all the same: a consumer lives fifteen minutes", async () => {
+    const part = await takes(501, () => writer.uploadPart(newKey(), "upload", 1, text("x"), 1));
+    expect(part).toMatchObject(refused("source-unreachable"));
+  });
+
+  it("of what carries nothing is a minute", async () => {
+    expect(await takes(59, () => writer.delete(newKey()))).toMatchObject({ ok: true });
+    vi.restoreAllMocks();
+    expect(await takes(61, () => writer.delete(newKey()))).toMatchObject(refused("source-unreachable"));
   });
 });
 

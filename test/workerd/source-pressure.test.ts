@@ -96,7 +96,7 @@ describe("the limit of a source", { timeout: 60_000 }, () => {
     const seen = isolate("both", limits, { MIGRATION_QUEUE: { send: async () => undefined } });
     const stored = await fill("both/", new Map([["x", bytesOf(3000, 3)]]));
     const dataset = await createDataset("both", { read: "through", source: { name: "both", prefix: "both/" } });
-    const reader = await startIsolate(dataset, seen);
+    const reader = await startIsolate(dataset, { ...seen });
     const { asked } = await countingFetches(async () => {
       expect((await reader.read("x")).status).toBe(200);
       const object = stored.get("x");

@@ -1,4 +1,5 @@
 import { type Failure, failure } from "../core/failure.ts";
+import { WatchedReader } from "./watched-reader.ts";
 
 export interface ExactStreamOptions {
   /** Compute the MD5, for `md5`. */
@@ -102,34 +103,48 @@ async function pump(
   digests: readonly Digest[],
   guard: Guard | null,
 ): Promise<"whole" | "refused" | Failure> {
-  const reader = body.getReader();
+  const reader = new WatchedReader(body, length);
+  try {
+    return await pumpFrom(reader, into, length, digests, guard);
+  } finally {
+    reader.end();
+  }
+}
+
+async function pumpFrom(
+  reader: WatchedReader,
+  into: WritableStream,
+  length: number,
+  digests: readonly Digest[],
+  guard: Guard | null,
+): Promise<"whole" | "refused" | Failure> {
   const writer = into.getWriter();
   let sent = 0;
   const refuse = async (problem: Failure): Promise<Failure> => {
     await writer.abort(new Error(problem.detail)).catch(() => undefined);
-    await reader.cancel().catch(() => undefined);
+    await reader.cancel();
     return problem;
   };
   const broke = (reason: string) =>
     refuse(failure("source-truncated", `The body broke off: ${reason.replace(/\.$/, "")}.`));
   for (;;) {
-    let chunk: ReadableStreamReadResult<Uint8Array>;
+    let chunk: Uint8Array | null;
     try {
       chunk = await reader.read();
     } catch (error) {
       return broke(error instanceof Error ? error.message : String(error));
     }
-    if (chunk.done) break;
-    if (chunk.value.length === 0) continue;
-    sent += chunk.value.length;
+    if (chunk === null) break;
+    if (chunk.length === 0) continue;
+    sent += chunk.length;
     if (sent > length) return broke(`more than the announced ${length} bytes came`);
     try {
-      for (const digest of digests) await digest.write(chunk.value);
-      await guard?.write(chunk.value);
+      for (const digest of digests) await digest.write(chunk);
+      await guard?.write(chunk);
       if (sent === length && (await guard?.isRight()) === false) return await refuse(wrongChecksum());
-      await writer.write(chunk.value);
+      await writer.write(chunk);
     } catch {
-      await reader.cancel().catch(() => undefined);
+      await reader.cancel();
       return "refused";
     }
   }

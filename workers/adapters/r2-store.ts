@@ -80,7 +80,7 @@ export function createR2Store(bucket: R2Bucket): ObjectStore & Refresher {
       if (tooLarge !== null) return fail(tooLarge);
       return attempt(async () => {
         const object = await bucket.put(key, body, putOptions(options));
-        return object === null ? fail(failure("precondition-failed")) : ok(infoOf(object));
+        return object === null ? fail(failure("precondition-failed")) : ok(putInfo(object, options));
       });
     },
 
@@ -176,6 +176,17 @@ function infoOf(object: R2Object, checksums = false): ObjectInfo {
       : {}),
   };
 }
+
+/** What was put is what R2 has: reading each of its properties back would cost more than the rest of the answer. */
+const putInfo = (object: R2Object, { http, custom, md5 }: PutOptions): ObjectInfo => ({
+  key: object.key,
+  size: object.size,
+  etag: object.etag,
+  lastModified: object.uploaded.getTime(),
+  md5: md5 ?? null,
+  http,
+  custom,
+});
 
 function putOptions(options: PutOptions): R2PutOptions {
   return {

@@ -1,4 +1,5 @@
 import { type Failure, type FailureCode, failure } from "../core/failure.ts";
+import { parseHttpDate } from "../core/http/date.ts";
 import type { ByteRange } from "../core/http/range.ts";
 import { RETRY_AFTER_MAX_SECONDS } from "../core/limits.ts";
 import { parseCrc64 } from "../core/migration/crc64.ts";
@@ -37,12 +38,19 @@ export function parseInfo(key: string, response: Response, checksums = false): R
     lastModified: Number.isNaN(lastModified) ? 0 : lastModified,
     md5: !isEncrypted(headers) && /^[0-9a-f]{32}$/.test(etag) ? etag : null,
     http: httpMetadata(headers),
-    custom: Object.fromEntries(
-      [...headers].filter(([name]) => name.startsWith("x-amz-meta-")).map(([name, value]) => [name.slice(11), value]),
-    ),
+    custom: userMetadata(headers),
     ...(vouched === null ? {} : { checksums: vouched }),
     ...(isEncrypted(headers) ? { encrypted: true as const } : {}),
   });
+}
+
+function userMetadata(headers: Headers): Record<string, string> {
+  const custom: [string, string][] = [];
+  // An iterator over headers costs several times as much.
+  headers.forEach((value, name) => {
+    if (name.startsWith("x-amz-meta-")) custom.push([name.slice(11), value]);
+  });
+  return Object.fromEntries(custom);
 }
 
 /**
@@ -126,8 +134,9 @@ export type Asked = "object" | "headers" | "listing" | "write";
 export function classify(response: Response, body: string, asked: Asked): Failure {
   const { code, message } = parseError(body);
   const said = code === "" ? `status ${response.status}` : `${code}: ${message}`;
-  const retryAfter = parseLength(response.headers.get("retry-after"));
+  const retryAfter = parseRetryAfter(response.headers);
   const wait = retryAfter === null ? {} : { retryAfterSeconds: Math.min(retryAfter, RETRY_AFTER_MAX_SECONDS) };
+  const overload = OVERLOADED.has(response.status) || code === "SlowDown" ? { overloaded: true as const } : {};
   if (WRONG_REGION.has(code) || (response.status >= 300 && response.status < 400)) {
     const region = response.headers.get("x-amz-bucket-region");
     const where = region === null ? "" : ` The bucket is in region "${region}".`;
@@ -141,14 +150,16 @@ export function classify(response: Response, body: string, asked: Asked): Failur
   const known = CODES.get(code);
   if (known !== undefined) return failure(known, said);
   if (response.status === 404) {
-    if (asked === "headers" || asked === "listing" || code === "NoSuchKey") return failure("object-not-found", said);
+    if (asked === "headers" || code === "NoSuchKey") return failure("object-not-found", said);
     return failure("source-bad-answer", `The source answered ${said}, where S3 answers NoSuchKey.`);
   }
   if (response.status === 403) return failure("source-forbidden", said);
   if (response.status === 412) return failure("precondition-failed", said);
   if (response.status === 416) return failure("range-not-satisfiable", said);
-  if (response.status === 429 || code === "SlowDown") return failure("source-throttled", said, wait);
-  if (UNAVAILABLE.has(response.status)) return failure("source-unavailable", said, wait);
+  if (response.status === 429 || code === "SlowDown") {
+    return failure("source-throttled", said, { ...wait, ...overload });
+  }
+  if (UNAVAILABLE.has(response.status)) return failure("source-unavailable", said, { ...wait, ...overload });
   // S3's word for a header that it does not know yet (NotImplemented). Nothing was written.
   if (response.status === 501 && asked === "write") return failure("source-unsupported", said);
   return failure("source-bad-answer", `The source answered ${said}.`);
@@ -163,6 +174,8 @@ const CODES: ReadonlyMap<string, FailureCode> = new Map<string, FailureCode>([
   ["EntityTooSmall", "upload-lost"],
   ["BadDigest", "checksum-mismatch"],
   ["XAmzContentChecksumMismatch", "checksum-mismatch"],
+  // Also in the body of a 200, where an upload is completed on a condition.
+  ["PreconditionFailed", "precondition-failed"],
   ["MetadataTooLarge", "metadata-too-large"],
   ["KeyTooLongError", "key-too-long"],
   ["EntityTooLarge", "object-too-large"],
@@ -188,10 +201,21 @@ const BAD_CREDENTIALS = new Set([
   "XAdminUserNotFound", // versitygw's word for an unknown access key, with status 404
 ]);
 const UNAVAILABLE = new Set([500, 502, 503, 504]);
+const OVERLOADED = new Set([429, 503, 504]);
 
 function parseContentRange(value: string | null): { start: number; end: number; size: number } | null {
   const match = /^bytes (\d+)-(\d+)\/(\d+)$/.exec(value ?? "");
   return match === null ? null : { start: Number(match[1]), end: Number(match[2]), size: Number(match[3]) };
+}
+
+/** Seconds, or until a date (RFC 9110, section 10.2.3), which is by the server's own clock where it tells it. */
+function parseRetryAfter(headers: Headers): number | null {
+  const value = headers.get("retry-after") ?? "";
+  const now = Date.now();
+  const until = parseHttpDate(value, now);
+  if (until === null) return parseLength(value);
+  const from = parseHttpDate(headers.get("date") ?? "", now) ?? now;
+  return Math.max(0, Math.ceil((until - from) / 1000));
 }
 
 export function parseLength(value: string | null): number | null {

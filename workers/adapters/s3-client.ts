@@ -14,10 +14,12 @@ export interface S3Request {
   headers?: HeadersInit;
   /** A stream must be of known length: S3 takes none without a Content-Length. */
   body?: ReadableStream<Uint8Array> | Uint8Array | string;
+  /** Of the body. */
+  bytes?: number;
   /** Until it has come and gone whole, its body and the answer's; null where only the headers are waited for. */
   seconds: number | null;
-  /** Until the headers of the answer, where `seconds` is null. */
-  answerSeconds: number;
+  /** Until the headers of the answer, where that is sooner. They come after the request's own body has gone. */
+  answerSeconds?: number;
 }
 
 export interface S3Client {
@@ -46,9 +48,11 @@ export function createS3Client(source: SourceConfig, credentials: Credentials): 
     if (step !== undefined) {
       return fail(failure("unaddressable-key", `No URL leads to the key "${step}"; rename the object.`));
     }
-    // Where a body has no limit, the time until its headers is limited alone.
-    const headersLimit = new AbortController();
-    const timer = setTimeout(() => headersLimit.abort(new Error("it took too long")), answerSeconds * 1000);
+    const limit = new AbortController();
+    const limitTo = (ms: number) => setTimeout(() => limit.abort(new Error("it took too long")), ms);
+    // The time until the headers has a limit of its own: a body may take far longer.
+    const patience = Math.min(answerSeconds ?? Infinity, seconds ?? Infinity);
+    const timer = patience === Infinity ? null : limitTo(patience * 1000);
     try {
       const all = new Headers(headers);
       // Without it servers may compress what they send.
@@ -59,15 +63,17 @@ export function createS3Client(source: SourceConfig, credentials: Credentials): 
       const response = await fetch(await client.sign(`${base}${path}`, init), {
         redirect: "manual",
         encodeResponseBody: "manual",
-        signal: seconds === null ? headersLimit.signal : AbortSignal.timeout(seconds * 1000),
+        signal: limit.signal,
       });
+      // A timer outlives a body that has come by then; that of a small one is watched by whoever reads it.
+      if (seconds !== null && !isSmall(response)) limitTo(seconds * 1000);
       if (response.status >= 200 && response.status < 300) return ok(response);
       return fail(classify(response, await readStart(response), asked));
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error);
       return fail(failure("source-unreachable", `No answer from ${new URL(base).host}: ${reason}`));
     } finally {
-      clearTimeout(timer);
+      if (timer !== null) clearTimeout(timer);
     }
   }
 
@@ -86,6 +92,8 @@ export const pathOf = (key: string): string => `/${encodeWireKey(key)}`;
 
 export const queryOf = (parameters: readonly (readonly [name: string, value: string])[]): string =>
   `?${parameters.map(([name, value]) => `${name}=${encodeURIComponent(value)}`).join("&")}`;
+
+const isSmall = ({ headers }: Response): boolean => Number(headers.get("content-length") ?? Infinity) <= 1024 * 1024;
 
 function bucketUrl(source: SourceConfig): string {
   if (source.addressing === "path") return `${source.endpoint}/${source.bucket}`;

@@ -5,20 +5,24 @@ import type { Credentials, SourceConfig } from "../core/source.ts";
 import type { MultipartWriter, ObjectInfo, ObjectWriter, PutOptions } from "../ports/object-store.ts";
 import { md5Of, sha256Of } from "./digest.ts";
 import { exactStream, wrongChecksum } from "./exact-stream.ts";
-import { classify, isEncrypted, parseEtag } from "./s3-answers.ts";
-import { createS3Client, pathOf, queryOf } from "./s3-client.ts";
+import { classify, isEncrypted, parseEtag, parseInfo } from "./s3-answers.ts";
+import { createS3Client, pathOf, queryOf, type S3Client } from "./s3-client.ts";
 import { formatMetadata } from "./s3-metadata.ts";
-import { COPYING, createS3Store } from "./s3-store.ts";
+import { COPYING } from "./s3-store.ts";
 import { formatParts, parseCompleted, parseError, parseUploadId } from "./s3-xml.ts";
 
 type Body = Parameters<ObjectWriter["put"]>[1];
 
 /** Of an operation that carries nothing, and of one that carries a body or has S3 put an object together. */
-const BRIEF = { seconds: COPYING.answerSeconds, answerSeconds: COPYING.answerSeconds };
-const LONG = { seconds: COPYING.bodySeconds, answerSeconds: COPYING.answerSeconds };
+const BRIEF = { seconds: COPYING.answerSeconds };
+const LONG = { seconds: COPYING.bodySeconds };
+
+/** An S3-compatible bucket as an object writer, by a client of its own. */
+export const createS3Writer = (source: SourceConfig, credentials: Credentials): ObjectWriter & MultipartWriter =>
+  writerBy(createS3Client(source, credentials));
 
 /**
- * An S3-compatible bucket as an object writer. Failures are named as a source's are (`source-forbidden`, ...).
+ * The bucket that the client asks as an object writer. Failures are named as a source's are (`source-forbidden`, ...).
  *
  * **A conditional put looks first.** Servers that do not know If-None-Match or If-Match on a put (AWS until August and
  * November 2024, and others) mostly ignore them in silence: a HEAD tells what they would write over. The condition is sent
@@ -30,9 +34,11 @@ const LONG = { seconds: COPYING.bodySeconds, answerSeconds: COPYING.answerSecond
  * No `x-amz-checksum-*` is sent: SDKs that add theirs break on servers that know none. Content-MD5 is known to all; a
  * SHA-256 is compared here, before the last byte is sent. Keys are sent as they are; S3 does not normalise them.
  */
-export function createS3Writer(source: SourceConfig, credentials: Credentials): ObjectWriter & MultipartWriter {
-  const client = createS3Client(source, credentials);
-  const { head } = createS3Store(source, credentials);
+export function writerBy(client: S3Client): ObjectWriter & MultipartWriter {
+  async function head(key: string): Promise<Result<ObjectInfo>> {
+    const answer = await client.send({ method: "HEAD", path: pathOf(key), asked: "headers", ...BRIEF });
+    return answer.ok ? parseInfo(key, answer.value) : answer;
+  }
 
   /** Why the put's condition does not hold, if it does not. */
   async function look(key: string, onlyIf: PutOptions["onlyIf"]): Promise<Failure | null> {
@@ -73,8 +79,7 @@ export function createS3Writer(source: SourceConfig, credentials: Credentials): 
     const expected = sha256 === undefined ? undefined : { sha256 };
     const stream = body instanceof Uint8Array ? null : exactStream(body, size, { md5: known === null, expected });
     if (known !== null) headers.set("content-md5", Uint8Array.fromHex(known).toBase64());
-    if (onlyIf === "absent") headers.set("if-none-match", "*");
-    else if (onlyIf !== undefined) headers.set("if-match", `"${onlyIf.etag}"`);
+    for (const [name, value] of Object.entries(conditionOf(onlyIf))) headers.set(name, value);
     const sent = stream?.readable ?? body;
     const answer = await client.send({
       method: "PUT",
@@ -82,6 +87,7 @@ export function createS3Writer(source: SourceConfig, credentials: Credentials): 
       asked: "write",
       headers,
       body: sent,
+      bytes: size,
       ...LONG,
     });
     if (!answer.ok) {
@@ -138,12 +144,13 @@ export function createS3Writer(source: SourceConfig, credentials: Credentials): 
       return uploadId === null ? fail(failure("source-bad-answer", "The answer names no upload.")) : ok(uploadId);
     },
 
-    async uploadPart(key, uploadId, partNumber, body) {
+    async uploadPart(key, uploadId, partNumber, body, bytes) {
       const query = queryOf([
         ["partNumber", String(partNumber)],
         ["uploadId", uploadId],
       ]);
-      const answer = await client.send({ method: "PUT", path: pathOf(key) + query, asked: "write", body, ...LONG });
+      const path = pathOf(key) + query;
+      const answer = await client.send({ method: "PUT", path, asked: "write", body, bytes, ...LONG });
       if (!answer.ok) {
         await cancel(body);
         return answer;
@@ -153,16 +160,16 @@ export function createS3Writer(source: SourceConfig, credentials: Credentials): 
       return etag === "" ? fail(failure("source-bad-answer", "The answer to a part has no ETag.")) : ok(etag);
     },
 
-    async completeUpload(key, uploadId, parts) {
+    async completeUpload(key, uploadId, parts, onlyIf) {
       const answer = await client.sendAndRead({
         method: "POST",
         path: ofUpload(key, uploadId),
         asked: "write",
-        headers: { "content-type": "application/xml" },
+        headers: { "content-type": "application/xml", ...conditionOf(onlyIf) },
         body: formatParts(parts),
         ...LONG,
       });
-      if (!answer.ok) return answer;
+      if (!answer.ok) return fail(conditional(answer.failure, onlyIf));
       const etag = parseCompleted(answer.value);
       if (etag !== null) return written(key, etag);
       // S3 answers 200 before it knows, and says in the body that it failed (CompleteMultipartUpload, API Reference).
@@ -180,6 +187,11 @@ export function createS3Writer(source: SourceConfig, credentials: Credentials): 
   };
 }
 
+const conditionOf = (onlyIf: PutOptions["onlyIf"]): Record<string, string> => {
+  if (onlyIf === undefined) return {};
+  return onlyIf === "absent" ? { "if-none-match": "*" } : { "if-match": `"${onlyIf.etag}"` };
+};
+
 /** What a refusal means where a condition was sent. */
 function conditional(refusal: Failure, onlyIf: PutOptions["onlyIf"]): Failure {
   if (onlyIf === undefined) return refusal;
@@ -187,7 +199,7 @@ function conditional(refusal: Failure, onlyIf: PutOptions["onlyIf"]): Failure {
   if (refusal.code === "object-not-found") return failure("precondition-failed", refusal.detail);
   if (refusal.code !== "source-unsupported") return refusal;
   const header = onlyIf === "absent" ? "If-None-Match" : "If-Match";
-  const detail = `The server takes no ${header} on a put, and was not asked without it: nothing was written.`;
+  const detail = `The server takes no ${header} where an object is written, and was not asked without it: nothing was written.`;
   return failure("source-unsupported", `${detail} It said ${refusal.detail}`);
 }
 

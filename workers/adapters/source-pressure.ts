@@ -10,8 +10,8 @@ import { within } from "./within.ts";
 export type Purpose = "reading" | "copying";
 
 /**
- * Milliseconds that a request waits for its turn. A reader's own client waits, so it goes ahead then. A consumer lives
- * 900 seconds, begins nothing after 300, and may then still wait 60 here and 500 for a body.
+ * Milliseconds that a request waits for its turn. A reader's own client waits, so it goes ahead then, unless the source
+ * has asked to be left alone: it would only refuse once more, and for longer. A consumer lives 900 seconds, begins nothing after 300, and may then still wait 60 here and 500 for a body.
  */
 const PATIENCE_MS: Record<Purpose, number> = { reading: 2000, copying: 60_000 };
 /** Milliseconds after which the limiter is believed silent. */
@@ -32,24 +32,31 @@ interface Waiter {
  * asks for another in the background before they are spent, so that in the common case nobody waits and there is no
  * call for each request.
  *
- * A call belongs to the request that began it, and dies with it: others only look at its time, and when it is overdue
- * one of them begins another. Likewise every waiter has a timer of its own, and looks for itself.
+ * A call belongs to the request that began it, and outlives its answer by `keep`; where it dies with it all the same,
+ * others, who only look at its time, begin another when it is overdue. Likewise every waiter has a timer of its own, and looks for itself.
  *
  * It fails open: while the limiter cannot be asked, requests go on at the last known rate.
  */
 export class SourcePressure {
   readonly #holding: Holding;
   readonly #lease: (ask: Ask, heard: Heard) => Promise<Lease>;
+  readonly #keep: (work: Promise<void>) => void;
   readonly #now: () => number;
   /** In the order in which they came. */
   readonly #waiters = new Set<Waiter>();
   #call: { overdueAt: number } | null = null;
   #isSilent = false;
 
-  /** `lease` asks the limiter, and may throw. */
-  constructor(configured: Limits, lease: (ask: Ask, heard: Heard) => Promise<Lease>, now: () => number = Date.now) {
+  /** `lease` asks the limiter, and may throw. `keep` has the request that asks live until there is an answer. */
+  constructor(
+    configured: Limits,
+    lease: (ask: Ask, heard: Heard) => Promise<Lease>,
+    keep: (work: Promise<void>) => void = () => undefined,
+    now: () => number = Date.now,
+  ) {
     this.#holding = new Holding(crypto.randomUUID(), configured);
     this.#lease = lease;
+    this.#keep = keep;
     this.#now = now;
   }
 
@@ -63,8 +70,8 @@ export class SourcePressure {
   }
 
   /**
-   * Waits for the request's turn. Refused is a copy alone: with `source-throttled` where the source has asked to be
-   * left alone for longer than a copy waits, with `source-limited` where there was no turn.
+   * Waits for the request's turn. Refused with `source-throttled` at once where the source has asked to be left alone for
+   * longer than the request would wait; with `source-limited`, a copy alone, where there was no turn.
    */
   async wait(purpose: Purpose): Promise<Result<Entry>> {
     const waiter: Waiter = { wake: () => undefined, lookedAt: this.#now() };
@@ -77,7 +84,7 @@ export class SourcePressure {
         const entry = (this.#isTurnOf(waiter, now) ? this.#holding.take(now) : null) ?? this.#readBlindly(purpose, now);
         if (entry !== null) return ok(entry);
         const pausedMs = this.#holding.pausedMs(now);
-        if (purpose === "copying" && now + pausedMs > until) return fail(paused(pausedMs));
+        if (now + pausedMs > until) return fail(paused(pausedMs));
         if (now >= until) return purpose === "reading" ? ok(this.#holding.force(now)) : fail(NO_TURN);
         if (this.#holding.isDue(now, this.#waiters.size)) this.#ask(now);
         await sleepOrWake(waiter, Math.min(LOOK_MS, until - now));
@@ -96,13 +103,18 @@ export class SourcePressure {
   }
 
   /** Bytes of a body that was announced. */
-  charge(bytes: number): void {
-    this.#holding.charge(bytes);
+  charge(entry: Entry, bytes: number): void {
+    this.#holding.charge(entry, bytes);
   }
 
   /** Whether somebody must say when the request's body has ended. */
   holds(entry: Entry): boolean {
     return this.#holding.holds(entry);
+  }
+
+  /** The request lives: where it is not said for half a minute, its connection is free. */
+  touch(entry: Entry): void {
+    this.#holding.touch(entry, this.#now());
   }
 
   /** The request's connection is free. */
@@ -137,13 +149,14 @@ export class SourcePressure {
     const call = { overdueAt: now + ANSWER_MS };
     this.#call = call;
     const { ask, heard } = this.#holding.ask(now, this.#waiters.size);
-    void this.#answered(ask, heard).finally(() => {
+    const answered = this.#answered(ask, heard).finally(() => {
       if (this.#call === call) this.#call = null;
       // What was heard meanwhile did not go along.
       const ended = this.#now();
       if (this.#holding.isUrgent && this.#holding.isDue(ended, this.#waiters.size)) this.#ask(ended);
       this.#wakeFirst();
     });
+    this.#keep(answered);
   }
 
   async #answered(ask: Ask, heard: Heard): Promise<void> {
@@ -171,10 +184,12 @@ async function sleepOrWake(waiter: Waiter, ms: number): Promise<void> {
 }
 
 function outcomeOf(failed: Failure | null): Outcome {
+  if (failed?.overloaded === true) return "throttled";
   switch (failed?.code) {
     case "source-throttled":
-    case "source-unavailable":
       return "throttled";
+    case "source-unavailable":
+      return "failed"; // A few objects that cannot be read are no reason to slow down.
     case "source-unreachable":
       return "timedOut";
     default:

@@ -1,17 +1,20 @@
+import { waitUntil } from "cloudflare:workers";
 import { failure } from "../core/failure.ts";
 import { configuredLimits } from "../core/pressure/limits.ts";
 import { fail, ok, type Result } from "../core/result.ts";
-import type { SourceConfig } from "../core/source.ts";
-import type { ObjectReader, PartSizeReader } from "../ports/object-store.ts";
+import type { Credentials, SourceConfig } from "../core/source.ts";
+import type { ObjectReader, PartSizeReader, PrefixReader } from "../ports/object-store.ts";
 import { configOf, credentialsOf } from "./config.ts";
 import { sourceOf } from "./objects.ts";
+import { createS3Client, type S3Client } from "./s3-client.ts";
 import { createS3Store, READING } from "./s3-store.ts";
 import { type Purpose, SourcePressure } from "./source-pressure.ts";
-import { withPressure } from "./with-pressure.ts";
+import { clientWithPressure, withPressure } from "./with-pressure.ts";
 
-export type SourceStore = ObjectReader & PartSizeReader;
+export type SourceStore = ObjectReader & PartSizeReader & Partial<PrefixReader>;
 
-const opened = new WeakMap<Env, Map<string, SourceStore>>();
+const stores = new WeakMap<Env, Map<string, SourceStore>>();
+const clients = new WeakMap<Env, Map<string, S3Client>>();
 const pressures = new WeakMap<Env, Map<string, SourcePressure>>();
 
 /**
@@ -20,8 +23,28 @@ const pressures = new WeakMap<Env, Map<string, SourcePressure>>();
  * Refused with `misconfigured`, `unknown-source` or `source-not-configured`.
  */
 export function sourceStoreOf(env: Env, name: string, purpose: Purpose): Result<SourceStore> {
-  const stores = opened.get(env) ?? new Map<string, SourceStore>();
-  const known = stores.get(`${purpose} ${name}`);
+  const patience = purpose === "reading" ? READING : undefined;
+  return openOnce(stores, env, name, purpose, (source, credentials, pressure) =>
+    withPressure(createS3Store(source, credentials, patience), pressure, purpose),
+  );
+}
+
+/** A client of the source, likewise, for who writes to it. */
+export function sourceClientOf(env: Env, name: string): Result<S3Client> {
+  return openOnce(clients, env, name, "copying", (source, credentials, pressure) =>
+    clientWithPressure(createS3Client(source, credentials), pressure, "copying"),
+  );
+}
+
+function openOnce<T>(
+  opened: WeakMap<Env, Map<string, T>>,
+  env: Env,
+  name: string,
+  purpose: Purpose,
+  open: (source: SourceConfig, credentials: Credentials, pressure: SourcePressure) => T,
+): Result<T> {
+  const there = opened.get(env) ?? new Map<string, T>();
+  const known = there.get(`${purpose} ${name}`);
   if (known !== undefined) return ok(known);
   const config = configOf(env);
   if (!config.ok) return config;
@@ -29,14 +52,9 @@ export function sourceStoreOf(env: Env, name: string, purpose: Purpose): Result<
   if (source === undefined) return fail(failure("unknown-source", `There is no source named "${name}".`));
   const credentials = credentialsOf(env, name);
   if (!credentials.ok) return credentials;
-  const patience = purpose === "reading" ? READING : undefined;
-  const store = withPressure(
-    createS3Store(source, credentials.value, patience),
-    pressureOf(env, name, source),
-    purpose,
-  );
-  opened.set(env, stores.set(`${purpose} ${name}`, store));
-  return ok(store);
+  const made = open(source, credentials.value, pressureOf(env, name, source));
+  opened.set(env, there.set(`${purpose} ${name}`, made));
+  return ok(made);
 }
 
 /** The isolate's side of the source's limiter, which readers and consumers share. */
@@ -45,9 +63,9 @@ function pressureOf(env: Env, name: string, source: SourceConfig): SourcePressur
   const there = known.get(name);
   if (there !== undefined) return there;
   const configured = configuredLimits(source);
-  const pressure = new SourcePressure(configured, async (ask, heard) =>
-    sourceOf(env, name).lease(ask, heard, configured),
-  );
+  const lease: ConstructorParameters<typeof SourcePressure>[1] = async (ask, heard) =>
+    sourceOf(env, name).lease(ask, heard, configured);
+  const pressure = new SourcePressure(configured, lease, waitUntil);
   pressures.set(env, known.set(name, pressure));
   return pressure;
 }

@@ -86,11 +86,11 @@ async function hasEnded(env: Env, id: string): Promise<boolean> {
   return !status.ok || status.value.finishedAt !== null;
 }
 
-/** Keys that came with the request are kept beside the run's report, as a list like any other. */
+/** Keys that came with the request are kept beside the run's report, as a list like any other, each once. */
 async function keptKeys(env: Env, id: string, keys: MigrationOptions["keys"]): Promise<Result<KeyList | null>> {
   if (keys === null || "kind" in keys) return ok(keys);
   const key = `${runFolder(id)}keys.ndjson`;
-  const body = new TextEncoder().encode(keys.map((name) => `${JSON.stringify(name)}\n`).join(""));
+  const body = new TextEncoder().encode([...new Set(keys)].map((name) => `${JSON.stringify(name)}\n`).join(""));
   const http = { contentType: "application/x-ndjson" };
   const put = await createR2Store(env.SYSTEM).put(key, body, { size: body.length, http, custom: {} });
   if (!put.ok) return fail(failure("store-unavailable", `The keys could not be kept: ${put.failure.detail}`));

@@ -1,5 +1,6 @@
 import type { Operations } from "../core/migration/status.ts";
-import type { MultipartWriter, ObjectReader, ObjectStore, ObjectWriter, PartSizeReader } from "../ports/object-store.ts";
+import type { ObjectReader, ObjectStore, PartSizeReader, PrefixReader } from "../ports/object-store.ts";
+import type { S3Client, S3Request } from "./s3-client.ts";
 
 /** What was done so far, as it is billed: a refused put is a class A operation like any other. */
 export type Tally = Operations;
@@ -23,9 +24,13 @@ export function withR2Counting(store: ObjectStore, tally: Tally): ObjectStore {
 }
 
 /** Counts requests to a source: listings, and GETs and HEADs, which S3 bills alike. */
-export function withSourceCounting<T extends ObjectReader & PartSizeReader>(store: T, tally: Tally): T {
+export function withSourceCounting<T extends ObjectReader & PartSizeReader & Partial<PrefixReader>>(
+  store: T,
+  tally: Tally,
+): T {
   return {
     ...store,
+    ...(store.prefixes === undefined ? {} : { prefixes: count(store.prefixes, () => tally.sourceList++) }),
     list: count(store.list, () => tally.sourceList++),
     get: count(store.get, () => tally.sourceGet++),
     head: count(store.head, () => tally.sourceGet++),
@@ -33,21 +38,21 @@ export function withSourceCounting<T extends ObjectReader & PartSizeReader>(stor
   };
 }
 
-/** Counts writes to a source, which S3 bills like R2's class A. */
-export function withSourceWriteCounting(writer: ObjectWriter & MultipartWriter, tally: Tally): ObjectWriter & MultipartWriter {
-  const put = <A extends unknown[], R>(run: (...args: A) => R) => count(run, () => tally.sourcePut++);
-  return {
-    ...writer,
-    put: put(writer.put),
-    createUpload: put(writer.createUpload),
-    uploadPart: put(writer.uploadPart),
-    completeUpload: put(writer.completeUpload),
+/**
+ * Counts what a writer asks of a source, request by request: what it puts, which S3 bills like R2's class A, and what it
+ * looks at before and after. Delete and abort are free.
+ */
+export function withRequestCounting(client: S3Client, tally: Tally): S3Client {
+  const tick = ({ method }: S3Request) => {
+    if (method === "PUT" || method === "POST") tally.sourcePut++;
+    else if (method !== "DELETE") tally.sourceGet++;
   };
+  return { send: count(client.send, tick), sendAndRead: count(client.sendAndRead, tick) };
 }
 
-function count<A extends unknown[], R>(run: (...args: A) => R, tick: () => void): (...args: A) => R {
+function count<A extends unknown[], R>(run: (...args: A) => R, tick: (...args: A) => void): (...args: A) => R {
   return (...args) => {
-    tick();
+    tick(...args);
     return run(...args);
   };
 }

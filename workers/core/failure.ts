@@ -96,6 +96,8 @@ export interface Failure {
   readonly field?: string;
   /** Seconds after which trying again makes sense. */
   readonly retryAfterSeconds?: number;
+  /** The source's answer says that too much is asked of it: 429, 503 and 504, whatever their code. */
+  readonly overloaded?: true;
   /** The whole object's size in bytes, for `range-not-satisfiable` (RFC 9110, section 15.5.17). */
   readonly size?: number;
 }

@@ -38,6 +38,11 @@ export const CONSUMER_MAX_SECONDS = 900;
 /** SQLite in Durable Objects: 10 GB; new rows are refused past 80 % of it. */
 export const MANIFEST_MAX_BYTES = 8_000_000_000;
 
+/** The same of a migration's own records: some fifteen million objects in parts. */
+export const MIGRATION_MAX_BYTES = 8_000_000_000;
+/** Objects in parts that wait for their turn, beyond which the listing waits. */
+export const UPLOADS_WAITING_MAX = 1000;
+
 /** Control API: the largest JSON body; only URL batches may be larger. */
 export const BODY_MAX_BYTES = 1 * MiB;
 /** 10,000 keys of 1,024 bytes each, and their JSON. */
@@ -115,6 +120,6 @@ export const LIST_RANGES_MAX = 8;
 /** Keys that a migration's request may name; more are named in an object. */
 export const INLINE_KEYS_MAX = 10_000;
 /** Deletes that one migration may be allowed: each is held as a row until the run deletes. */
-export const DELETES_MAX = 100_000;
+export const DELETES_MAX = 20_000;
 /** Messages waiting in the migration queue, of all migrations, beyond which no listing adds to them. */
 export const QUEUE_BACKLOG_MAX = 5000;

@@ -7,13 +7,16 @@ import type { Ctx } from "./context.ts";
 /**
  * Reads and checks a JSON body: its type, its size before it is parsed, and every field. Unknown fields are refused
  * by name. A route whose fields all have defaults may be called without a body.
+ *
+ * @param options.wayOut what to do instead where the body is too large
  */
 export async function readBody<T extends z.ZodType>(
   c: Ctx,
   schema: T,
   maxBytes: number = BODY_MAX_BYTES,
+  { wayOut }: { wayOut?: string } = {},
 ): Promise<Result<z.output<T>>> {
-  const bytes = await readCapped(c.req.raw, maxBytes);
+  const bytes = await readCapped(c.req.raw, maxBytes, wayOut);
   if (!bytes.ok) return bytes;
   if (bytes.value.length === 0) return check(schema, {}, "invalid-body");
   const type = c.req.header("content-type") ?? "";
@@ -56,8 +59,9 @@ function describe(error: z.ZodError, code: "invalid-body" | "invalid-query"): Fa
   return failure(code, field === "" ? issue.message : `${field}: ${issue.message}`, field === "" ? {} : { field });
 }
 
-async function readCapped(request: Request, maxBytes: number): Promise<Result<Uint8Array>> {
-  const tooLarge = fail(failure("body-too-large", `The body may have ${maxBytes} bytes.`));
+async function readCapped(request: Request, maxBytes: number, wayOut?: string): Promise<Result<Uint8Array>> {
+  const rule = `The body may have ${maxBytes} bytes`;
+  const tooLarge = fail(failure("body-too-large", wayOut === undefined ? `${rule}.` : `${rule}; ${wayOut}.`));
   if (Number(request.headers.get("content-length") ?? 0) > maxBytes) return tooLarge;
   const reader = request.body?.getReader();
   if (reader === undefined) return ok(new Uint8Array(0));

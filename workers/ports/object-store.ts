@@ -65,11 +65,15 @@ export interface MultipartWriter {
     body: ReadableStream<Uint8Array> | Uint8Array,
     size: number,
   ): Promise<Result<string>>;
-  /** `upload-lost` when there is no such upload or a part is not the one named. Overwrites what is at the key. */
+  /**
+   * `upload-lost` when there is no such upload or a part is not the one named. Overwrites what is at the key, but for
+   * what `onlyIf` says, as of a put, where the store knows conditions here (R2 does not).
+   */
   completeUpload(
     key: string,
     uploadId: string,
     parts: readonly { partNumber: number; etag: string }[],
+    onlyIf?: PutOptions["onlyIf"],
   ): Promise<Result<ObjectInfo>>;
   /** Aborting an upload that is gone succeeds. */
   abortUpload(key: string, uploadId: string): Promise<Result<null>>;

@@ -6,6 +6,7 @@ import { consumeMigration } from "../../../queues/migration/consumer.ts";
 import { forEachLimited } from "../../../workers/adapters/for-each-limited.ts";
 import { migrationOf } from "../../../workers/adapters/objects.ts";
 import type { SentManifestMessage, SentMigrationMessage } from "../../../workers/core/migration/message.ts";
+import type { SealedKeys } from "../../../workers/ports/sealed-keys.ts";
 import { innerState, passTime, statusOf, type TestRun } from "./run.ts";
 
 /** A letter whose content may be anybody's. */
@@ -50,11 +51,12 @@ class Postbox {
   }
 }
 
-/** Hands one letter to its consumer, alone in a batch. */
-export async function deliver(letter: AnyLetter, seen: Env): Promise<"ack" | "retry"> {
-  const consume = letter.queue === "migration" ? consumeMigration : consumeManifest;
+/** Hands one letter to its consumer, alone in a batch. `sealedKeys` tells which keys a sealed version holds. */
+export async function deliver(letter: AnyLetter, seen: Env, sealedKeys?: SealedKeys): Promise<"ack" | "retry"> {
   letter.deliveries += 1;
-  return process(`penstock-${letter.queue}`, letter.body, (batch) => consume(batch, seen));
+  return process(`penstock-${letter.queue}`, letter.body, (batch) =>
+    letter.queue === "migration" ? consumeMigration(batch, seen, sealedKeys) : consumeManifest(batch, seen),
+  );
 }
 
 /** Hands one letter to the consumer of dead letters. */

@@ -1,6 +1,6 @@
 import { env } from "cloudflare:workers";
 import { expect } from "vitest";
-import { reportPrefix } from "../../../queues/migration/report.ts";
+import { runFolder } from "../../../workers/core/migration/request.ts";
 import { migrationOf } from "../../../workers/adapters/objects.ts";
 import type { ReportLine } from "../../../workers/core/migration/report-line.ts";
 import type { MigrationOptions } from "../../../workers/core/migration/request.ts";
@@ -57,7 +57,7 @@ async function verifiedBy(run: TestRun): Promise<Verified> {
 async function reportOf(run: TestRun): Promise<ReportLine[]> {
   const lines: ReportLine[] = [];
   for (const name of await migrationOf(env, run.id).reportNames(null, 1000)) {
-    const object = await env.SYSTEM.get(reportPrefix(run.id) + name);
+    const object = await env.SYSTEM.get(runFolder(run.id) + name);
     const ndjson = (await object?.text()) ?? "";
     lines.push(
       ...ndjson

@@ -30,7 +30,10 @@ export const rowSchema = z.strictObject({
   /** The source's ETag and time (milliseconds since 1970) at the copy. */
   sourceEtag: z.string().nullable(),
   sourceModifiedAt: z.number().nullable(),
-  /** The migration or job that wrote it, or `through:<dataset id>` where a read had it copied. */
+  /**
+   * The migration or job that wrote it; `through:<dataset id>` where a read had it copied, `found:<migration>` where the
+   * migration found it there, equal, and none had written it.
+   */
   writer: z.string(),
 });
 

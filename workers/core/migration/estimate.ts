@@ -1,4 +1,5 @@
 import * as z from "zod";
+import type { MigrationSpec } from "./status.ts";
 
 /** A price in dollars. */
 const dollars = (price: number) => z.number().nonnegative().default(price);
@@ -8,6 +9,7 @@ export const pricesSchema = z.strictObject({
   egressPerGB: dollars(0.09),
   sourceGetPerThousand: dollars(0.0004),
   sourceListPerThousand: dollars(0.005),
+  sourcePutPerThousand: dollars(0.005),
   classAPerMillion: dollars(4.5),
   classBPerMillion: dollars(0.36),
   queuePerMillion: dollars(0.4),
@@ -21,27 +23,33 @@ interface Count {
   bytes: number;
 }
 
+/** What a run was asked to do, as far as its costs go by that. */
+export interface Asked extends Pick<MigrationSpec, "direction" | "task"> {
+  /** Whether it looks its keys up one by one, in a list. */
+  isByKey: boolean;
+}
+
 /** What a listing found. Sums, so that those of two ranges may be added. */
 export interface EstimateTotals {
-  /** Pages of the source's listing, at up to 1,000 keys. */
+  /** Pages of the listing, at up to 1,000 keys, or of a list of keys. */
   pages: number;
   listed: Count;
-  /** Would be copied with one request. */
+  /** Would be copied, or read back, with one request. */
   small: Count;
-  /** Would be copied in parts; how many, as far as a listing can tell. */
+  /** Would be copied, or read back, in parts; how many, as far as a listing can tell. */
   large: Count & { parts: number };
 }
 
-/** What a run would do, and what that costs in dollars. */
+/** What a run would copy (of a verification: read back), and what that costs in dollars. */
 export interface Estimate extends Count {
-  requests: { sourceList: number; sourceGet: number; classA: number; classB: number; queue: number };
+  requests: Requests;
   dollars: {
     sourceEgress: number;
     sourceRequests: number;
     r2ClassA: number;
     r2ClassB: number;
     queue: number;
-    /** For each month that the copies stay. */
+    /** In R2, for each month that the copies stay. */
     storageMonth: number;
     /** With the first month's storage. */
     total: number;
@@ -62,38 +70,116 @@ const MILLION = 1_000_000;
 
 const ROUNDING =
   "R2 bills operations by whole millions and storage by whole GB-months, so these are rounded up; what else the account " +
-  "uses in the month shares that rounding. Not counted: free tiers, the source's volume discounts, what is tried again, " +
-  "and one class B operation for each object that is overwritten.";
+  "uses in the month shares that rounding. Not counted: free tiers, the source's volume discounts, what is tried again, ";
+/** What else is not counted. */
+const OF_COPIES = "and one class B operation for each object that is overwritten.";
+const OF_THE_WAY_BACK = "and what the source charges for storage.";
+const OF_READING = "and up to two requests to the source for each object whose two ETags differ.";
+const OF_KEYS =
+  " Of each 200 keys of a list the destination is listed up to ten times, of which one is counted, and then asked for " +
+  "each.";
 
-/**
- * What copying costs, by how the engine goes about it: a page is one list request on each side; a small object is a GET
- * and a put; one in parts is two HEADs and a GET a part, and create, parts, complete and a look before that in R2.
- */
-export function estimate({ pages, small, large }: EstimateTotals, prices: Prices): Estimate {
+interface Requests {
+  sourceList: number;
+  sourceGet: number;
+  sourcePut: number;
+  classA: number;
+  classB: number;
+  queue: number;
+}
+
+/** What a run costs, by how the engine goes about it; up to the whole listing, or list of keys. */
+export function estimate(totals: EstimateTotals, prices: Prices, asked: Asked): Estimate {
+  const { small, large } = totals;
   const objects = small.objects + large.objects;
   const bytes = small.bytes + large.bytes;
-  const batches = Math.ceil(small.objects / OBJECTS_A_MESSAGE);
-  const rows = Math.ceil(objects / OBJECTS_A_MESSAGE);
-  // The last message of an object may be a small one: at most one more than its bytes alone would need.
-  const partMessages = large.objects + Math.floor(large.bytes / PART_MESSAGE_BYTES);
-  const requests = {
-    sourceList: pages,
-    sourceGet: small.objects + 2 * large.objects + large.parts,
-    // The report has an object a page, and one for each batch of copies.
-    classA: pages + small.objects + 2 * large.objects + large.parts + pages + rows,
-    classB: large.objects,
-    queue: OPERATIONS_A_MESSAGE * (pages + batches + rows + partMessages + 2 * large.objects),
-  };
+  const isReading = asked.task === "verify" || asked.task === "verify-deep";
+  const isBack = asked.direction === "back";
+  const requests = sum(
+    walking(totals, asked),
+    isReading ? reading(totals) : isBack ? copyingBack(totals) : copyingIn(totals),
+  );
+  // R2 charges nothing for what leaves it.
+  const isFromSource = !isBack && !isReading;
   const parts = {
-    sourceEgress: (bytes / GB) * prices.egressPerGB,
+    sourceEgress: isFromSource ? (bytes / GB) * prices.egressPerGB : 0,
     sourceRequests:
       (requests.sourceGet / 1000) * prices.sourceGetPerThousand +
-      (requests.sourceList / 1000) * prices.sourceListPerThousand,
+      (requests.sourceList / 1000) * prices.sourceListPerThousand +
+      (requests.sourcePut / 1000) * prices.sourcePutPerThousand,
     r2ClassA: Math.ceil(requests.classA / MILLION) * prices.classAPerMillion,
     r2ClassB: Math.ceil(requests.classB / MILLION) * prices.classBPerMillion,
     queue: (requests.queue / MILLION) * prices.queuePerMillion,
-    storageMonth: Math.ceil(bytes / GB) * prices.storagePerGBMonth,
+    storageMonth: isFromSource ? Math.ceil(bytes / GB) * prices.storagePerGBMonth : 0,
   };
-  const total = Object.values(parts).reduce((sum, cost) => sum + cost, 0);
-  return { objects, bytes, requests, dollars: { ...parts, total }, rounding: ROUNDING };
+  const total = Object.values(parts).reduce((all, cost) => all + cost, 0);
+  const rounding = ROUNDING + (isReading ? OF_READING : isBack ? OF_THE_WAY_BACK : OF_COPIES);
+  return {
+    objects,
+    bytes,
+    requests,
+    dollars: { ...parts, total },
+    rounding: asked.isByKey ? rounding + OF_KEYS : rounding,
+  };
 }
+
+/**
+ * A page is one list request on each side; of a list of keys the part is looked at and read, and each key listed where the
+ * objects come from. What is done with them travels in messages, and the report has an object a page and one a batch.
+ */
+function walking({ pages, listed, small, large }: EstimateTotals, { direction, isByKey }: Asked): Requests {
+  const lists = isByKey ? listed.objects : pages;
+  const [ofSource, ofR2] = direction === "in" ? [lists, pages] : [pages, lists];
+  const batches = Math.ceil(small.objects / OBJECTS_A_MESSAGE);
+  // The last message of an object may be a small one: at most one more than its bytes alone would need.
+  const partMessages = large.objects + Math.floor(large.bytes / PART_MESSAGE_BYTES);
+  const reports = pages + Math.ceil((small.objects + large.objects) / OBJECTS_A_MESSAGE);
+  return {
+    ...NONE,
+    sourceList: ofSource,
+    classA: ofR2 + reports,
+    classB: isByKey ? 2 * pages : 0,
+    queue: OPERATIONS_A_MESSAGE * (pages + batches + partMessages + 2 * large.objects),
+  };
+}
+
+/**
+ * A small object is a GET and a put; one in parts is two HEADs and a GET a part, and create, parts, complete and a look
+ * before that in R2. The manifest gets the rows.
+ */
+const copyingIn = ({ small, large }: EstimateTotals): Requests => ({
+  ...NONE,
+  sourceGet: small.objects + 2 * large.objects + large.parts,
+  classA: small.objects + 2 * large.objects + large.parts,
+  classB: large.objects,
+  queue: OPERATIONS_A_MESSAGE * Math.ceil((small.objects + large.objects) / OBJECTS_A_MESSAGE),
+});
+
+/**
+ * A small object is a get from R2, and a put with a look before and after it; one in parts is a look and a get a part, and
+ * create, parts, complete with a look before and after it.
+ */
+const copyingBack = ({ small, large }: EstimateTotals): Requests => ({
+  ...NONE,
+  sourceGet: 2 * small.objects + 2 * large.objects,
+  sourcePut: small.objects + 2 * large.objects + large.parts,
+  classB: small.objects + large.objects + large.parts,
+});
+
+/** What is read back is a get, or one a part, and a question to the source how it cut it. */
+const reading = ({ small, large }: EstimateTotals): Requests => ({
+  ...NONE,
+  sourceGet: large.objects,
+  classB: small.objects + large.parts,
+});
+
+const NONE: Requests = { sourceList: 0, sourceGet: 0, sourcePut: 0, classA: 0, classB: 0, queue: 0 };
+
+const sum = (a: Requests, b: Requests): Requests => ({
+  sourceList: a.sourceList + b.sourceList,
+  sourceGet: a.sourceGet + b.sourceGet,
+  sourcePut: a.sourcePut + b.sourcePut,
+  classA: a.classA + b.classA,
+  classB: a.classB + b.classB,
+  queue: a.queue + b.queue,
+});

@@ -42,7 +42,7 @@ const problemOf = (globs: readonly string[]): string | null => {
   return compiled.ok ? null : compiled.failure.detail;
 };
 
-export const globSchema = z
+const globSchema = z
   .string()
   .max(GLOB_MAX_CHARS)
   .superRefine((glob, ctx) => {

@@ -23,7 +23,16 @@ export const HAZARDS = {
 } as const;
 export type HazardKind = keyof typeof HAZARDS;
 
-export type Hazards = Partial<Record<HazardKind, { objects: number; keys: string[] }>>;
+/** Kinds that no listing tells. */
+const SAMPLED = ["encoded-body", "oversized-metadata", "encrypted-etag"] as const satisfies readonly HazardKind[];
+
+/** Of a kind that no listing tells, `objects` are so many of the `sampledOf` that were looked at; of others, of all. */
+export interface Hazard {
+  objects: number;
+  sampledOf?: number;
+  keys: string[];
+}
+export type Hazards = Partial<Record<HazardKind, Hazard>>;
 
 /** Keys that are named of each kind, of all that are counted. */
 const KEYS_NAMED = 5;
@@ -71,16 +80,25 @@ export interface Inspected {
   custom: Record<string, string>;
 }
 
-/** What objects tell that were looked at one by one. */
+/** What objects tell that were looked at one by one; also of kinds of which there are none, how many were. */
 export function inspectHazards(objects: readonly Inspected[]): Hazards {
-  return collect(objects, (object) => [
+  const found = collect(objects, (object) => [
     ...(object.http.contentEncoding === undefined ? [] : (["encoded-body"] as const)),
     ...(metadataBytes(metadataOfCopy(object, object.key, SOME_MIGRATION)) > METADATA_MAX_BYTES
       ? (["oversized-metadata"] as const)
       : []),
     ...(object.md5 === null && partCount(object.etag) === null ? (["encrypted-etag"] as const) : []),
   ]);
+  if (objects.length === 0) return found;
+  const none = { objects: 0, keys: [] };
+  return Object.fromEntries(
+    SAMPLED.map((kind): [HazardKind, Hazard] => [kind, { ...(found[kind] ?? none), sampledOf: objects.length }]),
+  );
 }
+
+/** Those of which there are objects. */
+export const hazardsFound = (hazards: Hazards): Hazards =>
+  Object.fromEntries(Object.entries(hazards).filter(([, { objects }]) => objects > 0));
 
 /** Both together, with the first keys of each kind. */
 export function addHazards(a: Hazards, b: Hazards): Hazards {
@@ -88,8 +106,10 @@ export function addHazards(a: Hazards, b: Hazards): Hazards {
   for (const kind of KINDS) {
     const [first, second] = [a[kind], b[kind]];
     if (first === undefined && second === undefined) continue;
+    const sampledOf = (first?.sampledOf ?? 0) + (second?.sampledOf ?? 0);
     sum[kind] = {
       objects: (first?.objects ?? 0) + (second?.objects ?? 0),
+      ...(sampledOf > 0 ? { sampledOf } : {}),
       keys: [...(first?.keys ?? []), ...(second?.keys ?? [])].slice(0, KEYS_NAMED),
     };
   }

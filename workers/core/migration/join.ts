@@ -141,7 +141,7 @@ function isSame({ source, r2 }: Record<"source" | "r2", { etag: string; size: nu
 }
 
 /** Whether a migration put it into R2, or a read of what was missing there. */
-const isCopy = ({ writer }: Remembered): boolean => writer.startsWith("mig_") || writer.startsWith("through:");
+const isCopy = ({ writer }: Remembered): boolean => /^(mig_|through:|found:)/.test(writer);
 
 /** Plans a copy, if the destination can take it: what is there already may since have been archived at the source. */
 function copy(object: Listed, key: string, there: There | undefined, options: JoinOptions, plan: JoinPlan): void {

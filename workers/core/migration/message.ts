@@ -45,12 +45,16 @@ export const listMessage = z.strictObject({
   end: z.string().nullable(),
 });
 
-/** The next keys of a list of keys: from byte `offset` of its object; `file` names one of a report's. */
+/**
+ * The next keys of a list of keys: from byte `offset` of its object, which is still at `etag` (null: nothing of it was read);
+ * `file` names one of a report's.
+ */
 export const keysMessage = z.strictObject({
   ...common,
   type: z.literal("keys"),
   file: z.string().nullable(),
   offset: z.number().int().nonnegative(),
+  etag: z.string().nullable(),
 });
 
 const itemsOf = {

@@ -28,7 +28,7 @@ export interface ReportLine {
   outcome: ReportOutcome;
   /** Bytes; null where nothing is known of the object. */
   size: number | null;
-  /** R2's. */
+  /** R2's; the source's where R2 was not written to. */
   etag?: string;
   proof?: Proof;
   /** Of a failure: its code, and a sentence about it. */

@@ -10,7 +10,13 @@ import type { KeyList, MigrationSpec } from "./status.ts";
 /** Ids that we give out: a Durable Object is made by asking for it, so no other is asked for. */
 export const migrationIdSchema = z.string().regex(/^mig_[0-9A-Z]{26}$/, "must be the id of a migration, mig_...");
 
-const inlineKeys = z.array(keySchema).min(1, "names no key; leave it out for all keys").max(INLINE_KEYS_MAX);
+/** The way out of a list that is too long for a request. */
+export const KEYS_ELSEWHERE = 'put a longer list into a bucket and name it: "keys": {"bucket", "key"}';
+
+const inlineKeys = z
+  .array(keySchema)
+  .min(1, "names no key; leave it out for all keys")
+  .max(INLINE_KEYS_MAX, `names more than ${INLINE_KEYS_MAX} keys; ${KEYS_ELSEWHERE}`);
 
 const keysInBucket = z
   .strictObject({

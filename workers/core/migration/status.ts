@@ -121,7 +121,9 @@ export function progress({
   const elapsed = Math.max(seconds, 0.001);
   const rate = { objectsPerSecond: done.objects / elapsed, bytesPerSecond: done.bytes / elapsed };
   if (left.objects <= 0 && listingComplete) return { rate, secondsLeft: 0 };
-  if (!listingComplete || done.objects === 0) return { rate, secondsLeft: null };
+  if (!listingComplete || (done.objects === 0 && done.bytes === 0)) return { rate, secondsLeft: null };
   const byBytes = rate.bytesPerSecond > 0 ? Math.max(0, left.bytes) / rate.bytesPerSecond : 0;
-  return { rate, secondsLeft: Math.max(left.objects / rate.objectsPerSecond, byBytes) };
+  // While the first large object comes there are bytes and no objects.
+  const byObjects = rate.objectsPerSecond > 0 ? left.objects / rate.objectsPerSecond : 0;
+  return { rate, secondsLeft: Math.max(byObjects, byBytes) };
 }

@@ -6,11 +6,12 @@ import { isUnlimited, type Limits } from "./limits.ts";
 export interface Entry {
   /** What was known of the source when it began: `Heard.since`. */
   readonly since: number;
-  readonly beganAt: number;
+  /** It did not have its turn, and went ahead. */
+  readonly isForced: boolean;
 }
 
-/** What became of a request, as far as it tells how much the source bears. */
-export type Outcome = "ok" | "throttled" | "timedOut";
+/** What became of a request, as far as it tells how much the source bears; "failed" tells nothing of that. */
+export type Outcome = "ok" | "throttled" | "timedOut" | "failed";
 
 /** Tokens are good for so many milliseconds: what was allowed at an older rate is not kept for a newer one. */
 const LEASE_MS = 2000;
@@ -25,13 +26,15 @@ const FIRST = { requests: 100, bytes: 8 * 1024 * 1024 };
 const LEAST = { requests: 16, bytes: 1024 * 1024 };
 /** Connections beyond those in use: one consumer's. */
 const SPARE_CONNECTIONS = 6;
-/** Seconds of its rate that a holder may owe. Readers that could not wait are not held against others for long; a body
- * is, for it may be larger than what its source gives in a minute. */
+/**
+ * Seconds of its part of the rate that a holder may owe for who could not wait: readers are not held against others for
+ * long. Who had its turn owes every byte: one body may be more than a part of the rate gives in many minutes.
+ */
 const DEBT_MAX_SECONDS = { requests: 2, bytes: 300 };
 /** Holders that are assumed to share a source whose limiter was never heard. */
 const HOLDERS_ASSUMED = 10;
-/** Milliseconds after which a connection is forgotten: the body of a request that was cut off never says that it ended. */
-const CONNECTION_MAX_MS = 600_000;
+/** Milliseconds without a `touch` after which a connection is forgotten: a request that was cut off never says that it ended. */
+const CONNECTION_GONE_MS = 30_000;
 
 /**
  * What one isolate may ask of one source: the tokens of its last lease, what it has taken, and what it has heard. It
@@ -53,7 +56,8 @@ export class Holding {
   #pausedUntil = -Infinity;
   #openedAt = -Infinity;
   #isUrgent = false;
-  readonly #connections = new Set<Entry>();
+  /** When each was last heard of. */
+  readonly #connections = new Map<Entry, number>();
   #heard = nothingHeard(0);
 
   /** `name` is no other isolate's. `configured` holds until the limiter says otherwise. */
@@ -65,15 +69,19 @@ export class Holding {
   /** Lets one request through; null: not now. */
   take(now: number): Entry | null {
     if (now < this.#pausedUntil) return null;
-    return !this.#isLimited || this.#hasRoom(now) ? this.force(now) : null;
+    return !this.#isLimited || this.#hasRoom(now) ? this.#enter(false, now) : null;
   }
 
   /** Lets one request through whatever there is left. What it takes is owed. */
   force(now: number): Entry {
-    const entry = { since: this.#lease?.loweredAt ?? 0, beganAt: now };
+    return this.#enter(true, now);
+  }
+
+  #enter(isForced: boolean, now: number): Entry {
+    const entry = { since: this.#lease?.loweredAt ?? 0, isForced };
     this.#used.requests += 1;
-    if ((this.#lease ?? this.#configured).connections !== null) this.#connections.add(entry);
-    this.#owe("requests", 1);
+    if ((this.#lease ?? this.#configured).connections !== null) this.#connections.set(entry, now);
+    this.#owe("requests", 1, isForced);
     return entry;
   }
 
@@ -87,14 +95,19 @@ export class Holding {
     return this.#connections.has(entry);
   }
 
+  /** The request lives. */
+  touch(entry: Entry, now: number): void {
+    if (this.#connections.has(entry)) this.#connections.set(entry, now);
+  }
+
   release(entry: Entry): void {
     this.#connections.delete(entry);
   }
 
   /** Bytes that were announced: requests after this one wait until they are paid for. */
-  charge(bytes: number): void {
+  charge({ isForced }: Entry, bytes: number): void {
     this.#used.bytes += bytes;
-    this.#owe("bytes", bytes);
+    this.#owe("bytes", bytes, isForced);
   }
 
   /** Milliseconds for which the source has asked to be left alone. */
@@ -114,6 +127,7 @@ export class Holding {
       this.#pausedUntil = now + retryAfterSeconds * 1000;
       this.#heard.retryAfterSeconds = retryAfterSeconds;
     }
+    if (outcome === "failed") return;
     // It began before the rate was lowered, and says nothing of the rate since.
     if (entry.since < (this.#lease?.loweredAt ?? 0)) return;
     this.#heard[outcome] += 1;
@@ -224,17 +238,16 @@ export class Holding {
     return lease !== null && lease[name] !== null && this.#tokens[name] < this.#wanted[name] / 2;
   }
 
-  #owe(name: "requests" | "bytes", amount: number): void {
+  #owe(name: "requests" | "bytes", amount: number, isForced: boolean): void {
     const rate = (this.#lease ?? this.#configured)[name === "requests" ? "requestsPerSecond" : "bytesPerSecond"];
     if (rate === null) return;
-    const least = -Math.max(LEAST[name], rate * DEBT_MAX_SECONDS[name]);
+    const least = isForced ? -Math.max(LEAST[name], rate * DEBT_MAX_SECONDS[name]) : -Infinity;
     this.#tokens[name] = Math.max(Math.min(least, this.#tokens[name]), this.#tokens[name] - amount);
   }
 
   #open(now: number): number {
-    for (const entry of this.#connections) {
-      if (now - entry.beganAt < CONNECTION_MAX_MS) break; // The oldest is first.
-      this.#connections.delete(entry);
+    for (const [entry, seenAt] of this.#connections) {
+      if (now - seenAt >= CONNECTION_GONE_MS) this.#connections.delete(entry);
     }
     return this.#connections.size;
   }

@@ -22,7 +22,7 @@ export const NOTHING_LEARNT: Learnt = { share: 1, loweredAt: 0, countedAt: 0, pa
 export interface Heard {
   /** Answered, be it by a refusal that has nothing to do with how much is asked. */
   ok: number;
-  /** 429, and 500, 502, 503 and 504, which are what an overloaded server answers. */
+  /** 429, 503 and 504: what an overloaded server answers. A 500 or 502 is as often one object's, and one backend's. */
   throttled: number;
   /** Without an answer. */
   timedOut: number;

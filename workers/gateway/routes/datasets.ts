@@ -61,7 +61,7 @@ export async function register(c: Ctx): Promise<Response> {
     const detail = `There is no R2 binding "${bucket}" with a name in [vars.BUCKETS] of wrangler.toml.`;
     return refuse(c, failure("unknown-bucket", detail, { field: "bucket" }));
   }
-  const wrong = checkNames(c, body.value);
+  const wrong = checkNames(c, body.value) ?? (await checkSource(c, name.data, body.value.source));
   if (wrong !== null) return refuse(c, wrong);
   const now = Date.now();
   const claim = { name: name.data, kind, bucket, prefix, schedule };
@@ -82,7 +82,8 @@ export async function change(c: Ctx): Promise<Response> {
   if (!body.ok) return refuse(c, body.failure);
   const changes = changesOf(body.value);
   if (!changes.ok) return refuse(c, changes.failure);
-  const wrong = checkNames(c, changes.value);
+  const { source } = changes.value;
+  const wrong = checkNames(c, changes.value) ?? (source === undefined ? null : await checkSource(c, name, source));
   if (wrong !== null) return refuse(c, wrong);
   const changed = await datasetOf(c.env, name).patch(changes.value);
   if (!changed.ok) return refuse(c, changed.failure);
@@ -101,6 +102,21 @@ function checkNames(c: Ctx, { source, schedule }: DatasetChanges): Failure | nul
     return failure("invalid-body", detail, { field: "schedule" });
   }
   return null;
+}
+
+/**
+ * A token that is limited to datasets may not say where one comes from: a migration with any prefix of any source would
+ * read there, and one back would write.
+ */
+async function checkSource(c: Ctx, name: string, wanted: DatasetChanges["source"]): Promise<Failure | null> {
+  if (tokenOf(c).datasets === undefined) return null;
+  const present = await datasetOf(c.env, name).config();
+  if (!present.ok && present.failure.code !== "unknown-dataset") return present.failure;
+  const { source } = present.ok ? present.value : {};
+  if (wanted?.name === source?.name && wanted?.prefix === source?.prefix) return null;
+  const detail =
+    "The token is limited to datasets, and may not choose their sources: leave it as it is, or ask an admin of all.";
+  return failure("out-of-scope", detail, { field: "source" });
 }
 
 /**

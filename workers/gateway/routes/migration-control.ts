@@ -1,9 +1,9 @@
 import * as z from "zod";
 import { migrationOf } from "../../adapters/objects.ts";
 import { startMigration } from "../../adapters/start-migration.ts";
-import { type Failure, failure } from "../../core/failure.ts";
+import { type Failure, type FailureCode, failure } from "../../core/failure.ts";
 import { type MigrationOptions, retryOf, verificationOf } from "../../core/migration/request.ts";
-import type { MigrationSpec } from "../../core/migration/status.ts";
+import type { MigrationSpec, MigrationStatus } from "../../core/migration/status.ts";
 import { fail, ok, type Result } from "../../core/result.ts";
 import { readBody } from "../body.ts";
 import { answer, type Ctx, refuse } from "../context.ts";
@@ -33,11 +33,26 @@ async function control(c: Ctx, what: "pause" | "resume" | "cancel"): Promise<Res
 export async function retry(c: Ctx): Promise<Response> {
   const body = await readBody(c, z.strictObject({}));
   if (!body.ok) return refuse(c, body.failure);
-  const spec = await findSpec(c);
+  const found = await findMigration(c);
+  if (!found.ok) return refuse(c, found.failure);
+  const spec = await specOf(c, found.value);
   if (!spec.ok) return refuse(c, spec.failure);
   const { id, datasetId } = spec.value;
-  const refused = await checkReport(c.env, datasetId, { kind: "report", migration: id, outcomes: [] });
+  const refused =
+    whyNoRetry(found.value) ?? (await checkReport(c.env, datasetId, { kind: "report", migration: id, outcomes: [] }));
   return refused === null ? follow(c, spec.value, retryOf(spec.value)) : refuse(c, withoutField(refused));
+}
+
+/**
+ * Of a run that ended before its work was done, what it never came to has no line in the report: a retry would be done
+ * with none of it. Too many deletes are found when everything has a line.
+ */
+function whyNoRetry({ state, problem }: MigrationStatus): Failure | null {
+  const hasFailed = state === "failed" && problem?.code !== ("too-many-deletes" satisfies FailureCode);
+  if (state !== "cancelled" && !hasFailed) return null;
+  const why = state === "cancelled" ? "It was cancelled" : `It failed as a whole (${problem?.code ?? ""})`;
+  const detail = `${why}, and its report does not name what it never came to: start the migration again, which does what is missing.`;
+  return failure("migration-ended", detail);
 }
 
 const verifyBody = z.strictObject({ deep: z.boolean().default(false) });
@@ -57,8 +72,11 @@ async function follow(c: Ctx, { dataset }: MigrationSpec, options: MigrationOpti
 
 async function findSpec(c: Ctx): Promise<Result<MigrationSpec>> {
   const found = await findMigration(c);
-  if (!found.ok) return found;
-  const spec = await migrationOf(c.env, found.value.id).spec();
+  return found.ok ? specOf(c, found.value) : found;
+}
+
+async function specOf(c: Ctx, { id }: MigrationStatus): Promise<Result<MigrationSpec>> {
+  const spec = await migrationOf(c.env, id).spec();
   return spec === null ? fail(failure("unknown-migration")) : ok(spec);
 }
 

@@ -54,7 +54,7 @@ export async function checkReport(
   if (status.value.finishedAt === null) {
     return failure("migration-running", `Migration ${id} has not ended; wait for its end, or cancel it.`, { field });
   }
-  if ((await migration.unreported(null, 1)).length === 0) return null;
-  const detail = `The report of migration ${id} is still being written: try again in a minute, or migrate the dataset, which copies whatever is missing.`;
+  if (await migration.isSettled()) return null;
+  const detail = `What migration ${id} had begun is still being settled and reported: try again in a minute, or migrate the dataset, which copies whatever is missing.`;
   return failure("migration-running", detail, { field });
 }

@@ -19,7 +19,10 @@ const LINES_MAX = 1000;
 
 const reportQuery = z.strictObject({ outcome: z.string().optional(), cursor: pageQuery.cursor });
 
-/** `false` until the run has ended and every line is in a part: the same question may have more lines for an answer. */
+/**
+ * `false` until the run has ended, what its consumers had begun is settled, and every line is in a part: the same question
+ * may have more lines for an answer. Of pages, until that was so at the first: parts may since have come before the cursor.
+ */
 const COMPLETE = "x-penstock-complete";
 
 /**
@@ -34,14 +37,16 @@ export async function report(c: Ctx): Promise<Response> {
   if (!outcomes.ok) return refuse(c, outcomes.failure);
   const found = await findMigration(c);
   if (!found.ok) return refuse(c, found.failure);
-  const { id, finishedAt } = found.value;
+  const { id } = found.value;
+  const begun = parseReportCursor(query.value.cursor);
+  if (!begun.ok) return refuse(c, begun.failure);
   const migration = migrationOf(c.env, id);
-  // In this order: of a run that had ended and had no line of its own left, the parts are all named.
+  // In this order: of a run of which all is settled, the parts are all named.
+  const isComplete = begun.value.isComplete && (await migration.isSettled());
   const unreported = (after: string | null) => migration.unreported(after, LINES_MAX);
-  const isWritten = (await unreported(null)).length === 0;
-  const names = await migration.reportNames(query.value.cursor ?? null, PARTS_MAX + 1);
+  const names = await migration.reportNames(begun.value.after, PARTS_MAX + 1);
   const parts = names.slice(0, PARTS_MAX);
-  const next = names.length > PARTS_MAX ? formatCursor(parts.at(-1) ?? "") : null;
+  const next = names.length > PARTS_MAX ? formatCursor(`${isComplete ? WHOLE : PARTIAL}${parts.at(-1) ?? ""}`) : null;
   const lines: Lines = {
     keys: parts.map((name) => runFolder(id) + name),
     unreported: next === null ? unreported : async () => [],
@@ -59,11 +64,23 @@ export async function report(c: Ctx): Promise<Response> {
         "cache-control": "no-store",
         "x-content-type-options": "nosniff",
         "x-request-id": c.get("requestId"),
-        [COMPLETE]: String(finishedAt !== null && isWritten),
+        [COMPLETE]: String(isComplete),
         ...(next === null ? {} : { link: `</v1/migrations/${id}/report?${again.toString()}>; rel="next"` }),
       },
     },
   );
+}
+
+/** What a cursor begins with: whether the report was complete when its first page was read. */
+const WHOLE = "+";
+const PARTIAL = "-";
+
+/** The part that the page before ended with; without a cursor, the first page. */
+function parseReportCursor(cursor: string | undefined): Result<{ after: string | null; isComplete: boolean }> {
+  if (cursor === undefined) return ok({ after: null, isComplete: true });
+  if (cursor.startsWith(WHOLE)) return ok({ after: cursor.slice(1), isComplete: true });
+  if (cursor.startsWith(PARTIAL)) return ok({ after: cursor.slice(1), isComplete: false });
+  return fail(failure("invalid-query", "cursor: is not a cursor that was given out", { field: "cursor" }));
 }
 
 type Outcomes = ReadonlySet<string> | null;

@@ -2,8 +2,9 @@ import * as z from "zod";
 import { directoryOf, migrationOf } from "../../adapters/objects.ts";
 import { startMigration } from "../../adapters/start-migration.ts";
 import { failure } from "../../core/failure.ts";
+import { BODY_MAX_BYTES } from "../../core/limits.ts";
 import { nameSchema } from "../../core/manifest/dataset.ts";
-import { checkOptions, migrationBodySchema, migrationIdSchema } from "../../core/migration/request.ts";
+import { checkOptions, KEYS_ELSEWHERE, migrationBodySchema, migrationIdSchema } from "../../core/migration/request.ts";
 import type { MigrationStatus } from "../../core/migration/status.ts";
 import { fail, type Result } from "../../core/result.ts";
 import { datasetAllowed, tokenOf } from "../auth.ts";
@@ -14,7 +15,7 @@ import { checkKeys } from "./migration-keys.ts";
 
 /** `POST /v1/migrations`: 202 with the status of the run that was started. */
 export async function start(c: Ctx): Promise<Response> {
-  const body = await readBody(c, migrationBodySchema);
+  const body = await readBody(c, migrationBodySchema, BODY_MAX_BYTES, { wayOut: KEYS_ELSEWHERE });
   if (!body.ok) return refuse(c, body.failure);
   const { dataset, ...options } = body.value;
   const refused =

@@ -1,6 +1,9 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { classify } from "../../workers/adapters/s3-answers.ts";
 import { SourcePressure } from "../../workers/adapters/source-pressure.ts";
-import { failure } from "../../workers/core/failure.ts";
+import { withPressure } from "../../workers/adapters/with-pressure.ts";
+import { type Failure, failure } from "../../workers/core/failure.ts";
+import { formatHttpDate } from "../../workers/core/http/date.ts";
 import { type Heard, NOTHING_LEARNT } from "../../workers/core/pressure/learn.ts";
 import {
   type Ask,
@@ -32,8 +35,9 @@ function isolate(limits: Partial<Limits>, answersAfter = 5) {
   const configured = { ...NO_LIMITS, ...limits };
   let state: SourceState = newSourceState(NOTHING_LEARNT);
   const calls: { ask: Ask; heard: Heard }[] = [];
+  const kept: Promise<void>[] = [];
   const limiter = { limits: configured, fails: false, hangs: false };
-  const pressure = new SourcePressure(configured, async (ask, heard): Promise<Lease> => {
+  const lease = async (ask: Ask, heard: Heard): Promise<Lease> => {
     calls.push({ ask, heard });
     if (limiter.hangs) return new Promise<Lease>(() => undefined);
     await new Promise((done) => setTimeout(done, answersAfter));
@@ -41,7 +45,8 @@ function isolate(limits: Partial<Limits>, answersAfter = 5) {
     const granted = grantLease(state, limiter.limits, ask, heard, Date.now());
     ({ state } = granted);
     return granted.lease;
-  });
+  };
+  const pressure = new SourcePressure(configured, lease, (work) => kept.push(work));
   /** Begins a request; resolves when it is let through, to the milliseconds that took, or the code of the refusal. */
   const begin = async (purpose: "reading" | "copying"): Promise<number | string> => {
     const beganAt = Date.now();
@@ -49,8 +54,12 @@ function isolate(limits: Partial<Limits>, answersAfter = 5) {
     const waited = await pressure.wait(purpose);
     return waited.ok ? Date.now() - beganAt : waited.failure.code;
   };
-  return { pressure, calls, limiter, begin };
+  return { pressure, calls, kept, limiter, begin };
 }
+
+/** A request whose answer never comes. */
+const hanging = (pressure: SourcePressure) =>
+  withPressure({ head: () => new Promise<never>(() => undefined) }, pressure, "copying").head();
 
 const slowDown = (retryAfterSeconds?: number) =>
   failure("source-throttled", "SlowDown", retryAfterSeconds === undefined ? {} : { retryAfterSeconds });
@@ -64,6 +73,16 @@ describe("the requests of an isolate", () => {
     expect(calls).toHaveLength(1);
     expect(await begin("copying")).toBe(0);
     expect(calls).toHaveLength(1);
+  });
+
+  it("have the platform keep the one that asks alive until the lease has come, though its client has its answer", async () => {
+    const { begin, kept } = isolate({ requestsPerSecond: 1000 });
+    await begin("reading");
+    expect(kept).toHaveLength(1);
+    expect(await isWaiting(kept[0] as Promise<void>)).toBe(true);
+    await pass(5);
+    expect(await isWaiting(kept[0] as Promise<void>)).toBe(false);
+    expect(await begin("copying")).toBe(0);
   });
 
   it("are let through in the order in which they came", async () => {
@@ -115,12 +134,13 @@ describe("the requests of an isolate", () => {
 
 describe("a copy", () => {
   it("waits for a minute, and is then refused, for its consumer lives for fifteen", async () => {
-    const { begin } = isolate({ connections: 1 });
-    const [first, second] = [begin("copying"), begin("copying")];
+    const { pressure, begin } = isolate({ connections: 1 });
+    void hanging(pressure);
+    const second = begin("copying");
     await pass(59_000);
     expect(await isWaiting(second)).toBe(true);
     await pass(2000);
-    expect([await first, await second]).toEqual([5, "source-limited"]);
+    expect(await second).toBe("source-limited");
   });
 
   it("goes on when a connection is free", async () => {
@@ -138,10 +158,11 @@ describe("a copy", () => {
 
   it("waits for bytes that others took to be paid for", async () => {
     const { pressure, begin } = isolate({ bytesPerSecond: 1_000_000 });
-    const first = begin("copying");
+    const first = pressure.wait("copying");
     await pass(10);
-    await first;
-    pressure.charge(6_000_000);
+    const entered = await first;
+    if (!entered.ok) throw new Error(entered.failure.detail);
+    pressure.charge(entered.value, 6_000_000);
     const second = begin("copying");
     await pass(4000);
     expect(await isWaiting(second)).toBe(true);
@@ -171,7 +192,7 @@ describe("a copy", () => {
     const { pressure, begin } = isolate({ requestsPerSecond: 1 });
     await pass(0);
     // A request that is cut off looks no more: its timers die with it.
-    const spy = vi.spyOn(globalThis, "setTimeout").mockImplementation(() => 0 as unknown as NodeJS.Timeout);
+    const spy = vi.spyOn(globalThis, "setTimeout").mockImplementation(() => 0);
     void pressure.wait("copying");
     void pressure.wait("copying");
     spy.mockRestore();
@@ -202,6 +223,32 @@ describe("a reader", () => {
     void begin("copying");
     await pass(1);
     expect(calls.at(-1)?.ask.requests.left).toBeLessThan(0);
+  });
+});
+
+describe("a connection", () => {
+  it("is in use for as long as its request lives, however long that is", async () => {
+    const { pressure, begin } = isolate({ connections: 1 });
+    void hanging(pressure);
+    await pass(500_000);
+    const second = begin("copying");
+    await pass(59_000);
+    expect(await isWaiting(second)).toBe(true);
+  });
+
+  it("of a request that was cut off is free after half a minute", async () => {
+    const { pressure, begin } = isolate({ connections: 1 });
+    // Its timers die with it, and nothing of it is run any more.
+    const spy = vi.spyOn(globalThis, "setInterval").mockImplementation(() => 0);
+    void hanging(pressure);
+    await pass(10);
+    spy.mockRestore();
+    const second = begin("copying");
+    await pass(25_000);
+    expect(await isWaiting(second)).toBe(true);
+    await pass(6000);
+    expect(await isWaiting(second)).toBe(false);
+    expect(await second).toBeLessThan(31_000);
   });
 });
 
@@ -268,13 +315,38 @@ describe("while the limiter cannot be asked", () => {
   });
 });
 
+describe("a reader of a source that asked to be left alone", () => {
+  const paused = async (retryAfterSeconds: number) => {
+    const { pressure, begin } = isolate({});
+    const entry = pressure.enter("reading");
+    if (entry === null) throw new Error("It was not let through.");
+    pressure.hear(entry, slowDown(retryAfterSeconds));
+    await pass(10);
+    return { pressure, begin };
+  };
+
+  it("waits where that is soon over", async () => {
+    const { begin } = await paused(1);
+    const second = begin("reading");
+    await pass(1000);
+    expect(await second).toBeGreaterThan(900);
+  });
+
+  it("is refused at once where it is not, and told until when: the source would only refuse it again", async () => {
+    const { pressure } = await paused(60);
+    const refused = pressure.enter("reading") ?? pressure.wait("reading");
+    await pass(0);
+    expect(await refused).toMatchObject({ failure: { code: "source-throttled", retryAfterSeconds: 60 } });
+  });
+});
+
 describe("what a request came to", () => {
-  const told = async (code: Parameters<typeof failure>[0] | null) => {
+  const told = async (failed: Failure | null) => {
     const { pressure, calls } = isolate({});
     const entry = pressure.enter("copying");
     if (entry === null) throw new Error("It was not let through.");
     await pass(10);
-    pressure.hear(entry, code === null ? null : failure(code));
+    pressure.hear(entry, failed);
     await pass(2010);
     pressure.enter("copying");
     const { ok, throttled, timedOut } = calls.at(1)?.heard ?? {};
@@ -283,12 +355,44 @@ describe("what a request came to", () => {
 
   it.each([
     ["source-throttled", { ok: 0, throttled: 1, timedOut: 0 }],
-    ["source-unavailable", { ok: 0, throttled: 1, timedOut: 0 }],
     ["source-unreachable", { ok: 0, throttled: 0, timedOut: 1 }],
     ["object-not-found", { ok: 1, throttled: 0, timedOut: 0 }],
     ["source-forbidden", { ok: 1, throttled: 0, timedOut: 0 }],
     [null, { ok: 1, throttled: 0, timedOut: 0 }],
   ] as const)("%s", async (code, expected) => {
-    expect(await told(code)).toEqual(expected);
+    expect(await told(code === null ? null : failure(code))).toEqual(expected);
+  });
+
+  // An answer to HEAD has no body, so the status says it all. An object that cannot be read is answered with 500 for ever.
+  it.each([
+    [429, "", 1],
+    [503, "", 1],
+    [503, "SlowDown", 1],
+    [503, "ServiceUnavailable", 1],
+    [504, "", 1],
+    [500, "", 0],
+    [500, "InternalError", 0],
+    [502, "", 0],
+    [400, "RequestTimeout", 0],
+    [409, "OperationAborted", 0],
+  ])("an answer of %d %s counts as a refusal to do so much: %d", async (status, code, throttled) => {
+    const body = code === "" ? "" : `<Error><Code>${code}</Code></Error>`;
+    const failed = classify(new Response(null, { status }), body, "headers");
+    expect(await told(failed)).toEqual({ ok: 0, throttled, timedOut: 0 });
+  });
+
+  it("says until when in seconds or by a date, which is by the server's own clock", () => {
+    const after = (headers: Record<string, string>) =>
+      classify(new Response(null, { status: 503, headers }), "", "object").retryAfterSeconds;
+    const at = Date.UTC(2026, 10, 6, 8, 49, 37);
+    const date = (seconds: number) => formatHttpDate(at + seconds * 1000);
+    expect(after({ "retry-after": "30" })).toBe(30);
+    expect(after({ "retry-after": date(45), date: date(0) })).toBe(45);
+    expect(after({ "retry-after": date(-45), date: date(0) })).toBe(0);
+    expect(after({ "retry-after": date(9999), date: date(0) })).toBe(300);
+    vi.setSystemTime(at);
+    expect(after({ "retry-after": date(20) })).toBe(20);
+    expect(after({ "retry-after": "soon" })).toBeUndefined();
+    expect(after({})).toBeUndefined();
   });
 });
