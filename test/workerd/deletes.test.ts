@@ -89,7 +89,7 @@ describe("a run with deleteExtraneous deletes in R2", { timeout: 120_000 }, () =
     await fill(`${name}/`, named("found"));
     await env.DATASETS.put(`${name}/found`, text("at found"));
     await carry(await startRun(name, envWithSource({})));
-    expect((await rowAt(name, "found"))?.writer).toMatch(/^mig_/);
+    expect((await rowAt(name, "found"))?.writer).toMatch(/^found:mig_/);
 
     await putByJob(name, "outputs/of-a-job", text("output"));
     await putByJob(name, "gone/a/of-a-job", text("output"));
@@ -304,10 +304,10 @@ describe("between the listing and the delete", { timeout: 120_000 }, () => {
   });
 
   it("what comes back at the source stays", async () => {
-    const run = await meanwhile("back", async () => void (await fill("back/", named("gone/1"))));
+    const run = await meanwhile("comes-back", async () => void (await fill("comes-back/", named("gone/1"))));
     expect(await outcomeOf(run)).toEqual({ state: "done", code: null, objects: 2, deleted: 1 });
     expect((await reportOf(run)).get("gone/1")).toMatchObject({ outcome: "kept", why: "at-source" });
-    await expectManifest("back", ["a", "gone/1"]);
+    await expectManifest("comes-back", ["a", "gone/1"]);
   });
 
   it("what comes back in the spelling that it was copied from stays", async () => {
@@ -388,7 +388,7 @@ describe("a delete message", { timeout: 120_000 }, () => {
       () => around(envWithSource({}), "settleBatch", { after: kill }),
     ];
     let lost = false;
-    await run("killed", {
+    await run("killed-while-deleting", {
       arrange: (letters) => {
         if (lost || !letters.some(isDelete)) return letters;
         lost = true;

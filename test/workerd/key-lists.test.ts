@@ -181,12 +181,12 @@ describe("a list that takes several messages", { timeout: 240_000 }, () => {
   const keys = Array.from({ length: 250 }, (_, i) => `k/${String(i).padStart(4, "0")}`);
 
   beforeAll(async () => {
-    await fill("many/", new Map(keys.map((key) => [key, text(key)])));
+    await fill("many-keys/", new Map(keys.map((key) => [key, text(key)])));
   }, 60_000);
 
   it.each(["ndjson", "csv"])("is read on, each key once: %s", async (format) => {
     const dataset = `many-${format}`;
-    await registerDataset(dataset, "many/");
+    await registerDataset(dataset, "many-keys/");
     // Names of columns stand in the first line alone, which later messages look up.
     const body = format === "csv" ? `etag,key\r\n${keys.map((key) => `"é",${key}\r\n`).join("")}` : ndjson(keys);
     const sent = new Set<number>();
@@ -207,7 +207,7 @@ describe("a list that takes several messages", { timeout: 240_000 }, () => {
   });
 
   it("that names a key twice in one message copies it once, and says it once", async () => {
-    await registerDataset("twice-near", "many/");
+    await registerDataset("twice-near", "many-keys/");
     const run = await runOf("twice-near", {
       keys: await listed("near.ndjson", ndjson(["k/0001", "k/0002", "k/0001"])),
     });
@@ -216,9 +216,9 @@ describe("a list that takes several messages", { timeout: 240_000 }, () => {
   });
 
   it("that names a key once more far below finds it copied, and its counts add up", async () => {
-    await registerDataset("twice-far", "many/");
+    await registerDataset("twice-far", "many-keys/");
     const large = bytesOf(PART_BYTES + 7, 3);
-    await fill("many/", new Map([["large", large]]));
+    await fill("many-keys/", new Map([["large", large]]));
     const list = await listed("far.ndjson", ndjson(["large", ...keys.slice(0, 210), "k/0001", "large"]));
     const run = await runOf("twice-far", { keys: list });
     const { state, listed: all, copied, skipped, failed, secondsLeft } = await statusOf(run);

@@ -168,14 +168,14 @@ describe("lines that the run itself has", { timeout: 120_000 }, () => {
 
   it("are of what the queue gave up", async () => {
     await fill(
-      "given-up/",
+      "report-given-up/",
       new Map([
         ["a", text("a")],
         ["large", bytesOf(PART_BYTES + 1, 6)],
       ]),
     );
-    await registerDataset("given-up", "given-up/");
-    const run = await startRun("given-up", envWithSource({}));
+    await registerDataset("report-given-up", "report-given-up/");
+    const run = await startRun("report-given-up", envWithSource({}));
     await carry(run, {
       hand: (letter, at) =>
         letter.body.type === "copy" || letter.body.type === "part" ? bury(letter, at) : deliver(letter, at),

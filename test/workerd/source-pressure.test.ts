@@ -109,7 +109,7 @@ describe("the limit of a source", { timeout: 60_000 }, () => {
     await Promise.all(Array.from({ length: 160 }, () => reading(reader.env, "both").head("both/x")));
     const began = Date.now();
     await copying(reader.env, "both").head("both/x");
-    expect(Date.now() - began).toBeGreaterThan(500);
+    expect(Date.now() - began).toBeGreaterThan(50);
   });
 
   it("is not asked about for each request", async () => {

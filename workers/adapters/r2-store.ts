@@ -167,7 +167,7 @@ function infoOf(object: R2Object, checksums = false): ObjectInfo {
     size: object.size,
     etag: object.etag,
     lastModified: object.uploaded.getTime(),
-    md5: object.checksums.md5 === undefined ? null : new Uint8Array(object.checksums.md5).toHex(),
+    md5: md5In(object),
     http,
     custom: object.customMetadata ?? {},
     // R2 keeps the one that a put came with.
@@ -177,13 +177,16 @@ function infoOf(object: R2Object, checksums = false): ObjectInfo {
   };
 }
 
+const md5In = ({ checksums: { md5 } }: R2Object): string | null =>
+  md5 === undefined ? null : new Uint8Array(md5).toHex();
+
 /** What was put is what R2 has: reading each of its properties back would cost more than the rest of the answer. */
 const putInfo = (object: R2Object, { http, custom, md5 }: PutOptions): ObjectInfo => ({
   key: object.key,
   size: object.size,
   etag: object.etag,
   lastModified: object.uploaded.getTime(),
-  md5: md5 ?? null,
+  md5: md5 ?? md5In(object),
   http,
   custom,
 });
