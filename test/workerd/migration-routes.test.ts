@@ -20,8 +20,8 @@ beforeAll(async () => {
 
 /** A dataset, and these keys of it at the source, each of which says its name. */
 async function given(dataset: string, keys: readonly string[]): Promise<void> {
-  await fill(`${dataset}/`, new Map(keys.map((key) => [key, text(key)])));
-  await registerDataset(dataset, `${dataset}/`);
+  await fill(`routes/${dataset}/`, new Map(keys.map((key) => [key, text(key)])));
+  await registerDataset(dataset, `routes/${dataset}/`);
 }
 
 const asRun = ({ id, dataset }: MigrationStatus): TestRun => ({ id, dataset, prefix: `${dataset}/`, env: seen });
