@@ -231,7 +231,7 @@ describe("retry, of a run that ended before its work was done,", () => {
     await given("overfull", ["a", "b"]);
     await carry(await start({ dataset: "overfull" }));
     const source = createS3Writer(place, place);
-    must(await source.delete("overfull/b"));
+    must(await source.delete("routes/overfull/b"));
     const run = await start({ dataset: "overfull", deleteExtraneous: true });
     expect(await finished(run)).toMatchObject({ state: "failed", problem: { code: "too-many-deletes" } });
     expect(await again(run)).toMatchObject({ status: 202 });
