@@ -333,7 +333,8 @@ export class Migration extends DurableObject<Env> {
 
   override async alarm(): Promise<void> {
     // First the next alarm, then the work, and nothing escapes: an alarm that keeps throwing is gone for good.
-    await this.ctx.storage.setAlarm(Date.now() + 60_000);
+    // Killed in between, the object is woken as soon as a silent message would be sent again.
+    await this.ctx.storage.setAlarm(Date.now() + Math.min(60, this.env.SILENCE_SECONDS) * 1000);
     try {
       await this.#dispatch.outbox.flush(Date.now());
       await this.#tidings.tell();
