@@ -44,6 +44,10 @@ export default defineConfig({
           include: ["test/workerd/**/*.test.ts", "test/contract/**/*.test.ts"],
           globalSetup: ["test/harness/global-setup.ts"],
           testTimeout: 30_000,
+          // They wait more than they compute: for alarms, backoffs and silent sources. Each file has a runtime, its storage
+          // and a source bucket of its own.
+          maxWorkers: 3,
+          sequence: { groupOrder: 1 },
         },
       },
       // The built Worker under wrangler dev, driven over HTTP from outside.

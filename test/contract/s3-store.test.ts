@@ -1,5 +1,5 @@
 import { AwsClient } from "aws4fetch";
-import { beforeAll, describe, expect, inject, test } from "vitest";
+import { beforeAll, describe, expect, test } from "vitest";
 import { forEachLimited } from "../../workers/adapters/for-each-limited.ts";
 import { createS3Store } from "../../workers/adapters/s3-store.ts";
 import { encodeRfc3986 } from "../../workers/core/sigv4/wire-key.ts";
@@ -7,8 +7,9 @@ import type { Metadata } from "../../workers/ports/object-store.ts";
 import { putMultipart, putObject } from "../sources/put-multipart.ts";
 import { expectOk, type Given, pattern, refused } from "./given.ts";
 import { describeObjectReader } from "./object-store.ts";
+import { ownSource } from "../workerd/harness/own-source.ts";
 
-const source = inject("source");
+const source = ownSource();
 const { endpoint, region, bucket, accessKeyId, secretAccessKey } = source;
 const credentials = { accessKeyId, secretAccessKey };
 const config = { endpoint, region, bucket, addressing: "path" } as const;

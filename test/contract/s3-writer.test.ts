@@ -1,10 +1,10 @@
-import { inject } from "vitest";
 import { createS3Store } from "../../workers/adapters/s3-store.ts";
 import { createS3Writer } from "../../workers/adapters/s3-writer.ts";
 import { describeMultipartWriter } from "./multipart-writer.ts";
 import { describeObjectWriter } from "./object-writer.ts";
+import { ownSource } from "../workerd/harness/own-source.ts";
 
-const { endpoint, region, bucket, accessKeyId, secretAccessKey } = inject("source");
+const { endpoint, region, bucket, accessKeyId, secretAccessKey } = ownSource();
 const config = { endpoint, region, bucket, addressing: "path" } as const;
 const credentials = { accessKeyId, secretAccessKey };
 const setup = () => ({ ...createS3Store(config, credentials), ...createS3Writer(config, credentials) });

@@ -14,14 +14,15 @@ export interface Source {
 
 /**
  * A real S3 endpoint with SigV4 that npm alone can provide: Miniflare's own, over a simulated R2 bucket. In a process
- * of its own (this one), apart from the Worker's.
+ * of its own (this one), apart from the Worker's. `bucket` is the first of `buckets`.
  *
  * Known differences from S3: no `partNumber` on HEAD, no ListParts, no CreateBucket, no checksums headers.
  */
-export async function startLocalSource(): Promise<Source & { stop(): Promise<void> }> {
+export async function startLocalSource(
+  buckets: readonly string[] = ["penstock-source"],
+): Promise<Source & { stop(): Promise<void> }> {
   const accessKeyId = randomBytes(10).toString("hex");
   const secretAccessKey = randomBytes(20).toString("hex");
-  const bucket = "penstock-source";
   const miniflare = new Miniflare(
     convertV4MiniflareOptions({
       host: "127.0.0.1",
@@ -29,12 +30,21 @@ export async function startLocalSource(): Promise<Source & { stop(): Promise<voi
       modules: true,
       script: "export default { fetch: () => new Response(null, { status: 404 }) }",
       compatibilityDate: "2026-10-01",
-      r2Buckets: { SOURCE: { id: bucket, s3Credentials: { accessKeyId, secretAccessKey } } },
+      r2Buckets: Object.fromEntries(
+        buckets.map((id, i) => [`SOURCE_${i}`, { id, s3Credentials: { accessKeyId, secretAccessKey } }]),
+      ),
     }),
   );
   const url = await miniflare.ready;
   const endpoint = `${url.origin}/cdn-cgi/local/r2/s3`;
-  return { endpoint, region: "auto", bucket, accessKeyId, secretAccessKey, stop: () => miniflare.dispose() };
+  return {
+    endpoint,
+    region: "auto",
+    bucket: buckets[0] ?? "",
+    accessKeyId,
+    secretAccessKey,
+    stop: () => miniflare.dispose(),
+  };
 }
 
 export interface SourceObject {

@@ -1,5 +1,5 @@
 import { env } from "cloudflare:workers";
-import { beforeAll, describe, expect, inject, it } from "vitest";
+import { beforeAll, describe, expect, it } from "vitest";
 import { datasetOf, migrationOf } from "../../workers/adapters/objects.ts";
 import { createS3Writer } from "../../workers/adapters/s3-writer.ts";
 import { failure } from "../../workers/core/failure.ts";
@@ -9,8 +9,9 @@ import { carry, deliver } from "./harness/delivery.ts";
 import { keysInR2 } from "./harness/expect-exact.ts";
 import { must, registerDataset, statusOf, type TestRun } from "./harness/run.ts";
 import { envWith, fill, text } from "./harness/source.ts";
+import { ownSource } from "./harness/own-source.ts";
 
-const place = { ...inject("source"), addressing: "path" } as const;
+const place = { ...ownSource(), addressing: "path" } as const;
 const NOBODY = "mig_00000000000000000000000000";
 let seen: Env;
 

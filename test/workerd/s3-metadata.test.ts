@@ -1,10 +1,11 @@
-import { afterEach, describe, expect, inject, it, vi } from "vitest";
+import { afterEach, describe, expect, it, vi } from "vitest";
 import { createS3Writer } from "../../workers/adapters/s3-writer.ts";
 import { expectOk, refused } from "../contract/given.ts";
 import { intercept } from "./harness/intercept.ts";
 import { text } from "./harness/source.ts";
+import { ownSource } from "./harness/own-source.ts";
 
-const { endpoint, region, bucket, accessKeyId, secretAccessKey } = inject("source");
+const { endpoint, region, bucket, accessKeyId, secretAccessKey } = ownSource();
 const config = { endpoint, region, bucket, addressing: "path" } as const;
 const writer = createS3Writer(config, { accessKeyId, secretAccessKey });
 afterEach(() => vi.restoreAllMocks());

@@ -1,11 +1,12 @@
-import { afterEach, describe, expect, inject, it, vi } from "vitest";
+import { afterEach, describe, expect, it, vi } from "vitest";
 import { crc64Of, sha256Of } from "../../workers/adapters/digest.ts";
 import { createS3Store } from "../../workers/adapters/s3-store.ts";
 import { expectOk, refused } from "../contract/given.ts";
 import { intercept, withHeaders } from "./harness/intercept.ts";
 import { bytesOf, fill, text } from "./harness/source.ts";
+import { ownSource } from "./harness/own-source.ts";
 
-const { endpoint, region, bucket, accessKeyId, secretAccessKey } = inject("source");
+const { endpoint, region, bucket, accessKeyId, secretAccessKey } = ownSource();
 const config = { endpoint, region, bucket, addressing: "path" } as const;
 const store = createS3Store(config, { accessKeyId, secretAccessKey });
 afterEach(() => vi.restoreAllMocks());

@@ -1,12 +1,13 @@
-import { afterEach, describe, expect, inject, it, vi } from "vitest";
+import { afterEach, describe, expect, it, vi } from "vitest";
 import { md5Of } from "../../workers/adapters/digest.ts";
 import { createS3Store } from "../../workers/adapters/s3-store.ts";
 import { createS3Writer } from "../../workers/adapters/s3-writer.ts";
 import { bytesOf as bytesIn, expectOk, refused, textAt } from "../contract/given.ts";
 import { intercept, refusal, type Wire, withHeaders } from "./harness/intercept.ts";
 import { bytesOf, text } from "./harness/source.ts";
+import { ownSource } from "./harness/own-source.ts";
 
-const { endpoint, region, bucket, accessKeyId, secretAccessKey } = inject("source");
+const { endpoint, region, bucket, accessKeyId, secretAccessKey } = ownSource();
 const config = { endpoint, region, bucket, addressing: "path" } as const;
 const credentials = { accessKeyId, secretAccessKey };
 const reader = createS3Store(config, credentials);

@@ -1,5 +1,5 @@
 import { env } from "cloudflare:workers";
-import { afterEach, describe, expect, inject, it, vi } from "vitest";
+import { afterEach, describe, expect, it, vi } from "vitest";
 import { openRun } from "../../queues/migration/run.ts";
 import { sourceOf } from "../../workers/adapters/objects.ts";
 import { sourceClientOf } from "../../workers/adapters/source-stores.ts";
@@ -9,13 +9,14 @@ import { refused } from "../contract/given.ts";
 import { intercept, refusal } from "./harness/intercept.ts";
 import { must } from "./harness/run.ts";
 import { text } from "./harness/source.ts";
+import { ownSource } from "./harness/own-source.ts";
 
 const NO_LIMITS: Limits = { requestsPerSecond: null, bytesPerSecond: null, connections: null };
 afterEach(() => vi.restoreAllMocks());
 
 /** What an isolate of its own sees: the real S3 endpoint, as a source of a name that no other test uses. */
 function isolate(name: string, limits: Partial<Limits>): Env {
-  const { endpoint, accessKeyId, secretAccessKey, region, bucket } = inject("source");
+  const { endpoint, accessKeyId, secretAccessKey, region, bucket } = ownSource();
   const base = `SOURCE_${name.toUpperCase().replaceAll("-", "_")}`;
   return {
     ...env,

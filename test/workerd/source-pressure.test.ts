@@ -18,13 +18,14 @@ import { createDataset, startIsolate } from "./harness/reading.ts";
 import { must } from "./harness/run.ts";
 import { bytesOf, fill } from "./harness/source.ts";
 import { deliverMiss, missOf } from "./harness/through.ts";
+import { ownSource } from "./harness/own-source.ts";
 
 const NO_LIMITS = { requestsPerSecond: null, bytesPerSecond: null, connections: null };
 const MiB = 1024 * 1024;
 
 /** What an isolate of its own sees: one source, behind the fault proxy, of a name that no other test uses. */
 function isolate(name: string, limits: Partial<Limits>, more: Record<string, unknown> = {}): Env {
-  const { accessKeyId, secretAccessKey, region, bucket } = inject("source");
+  const { accessKeyId, secretAccessKey, region, bucket } = ownSource();
   const base = `SOURCE_${name.toUpperCase().replaceAll("-", "_")}`;
   return {
     ...env,

@@ -1,12 +1,12 @@
-import { inject } from "vitest";
 import { createS3Store } from "../../../workers/adapters/s3-store.ts";
 import { createS3Writer } from "../../../workers/adapters/s3-writer.ts";
 import { type Carrier, carry } from "./delivery.ts";
 import type { Wire } from "./intercept.ts";
 import { must, startRun, statusOf } from "./run.ts";
 import { envWithSource } from "./source.ts";
+import { ownSource } from "./own-source.ts";
 
-const { endpoint, region, bucket, accessKeyId, secretAccessKey } = inject("source");
+const { endpoint, region, bucket, accessKeyId, secretAccessKey } = ownSource();
 const place = { endpoint, region, bucket, addressing: "path" } as const;
 /** The source's bucket, as its owner has it. */
 export const source = createS3Store(place, { accessKeyId, secretAccessKey });

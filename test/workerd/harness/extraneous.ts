@@ -1,15 +1,16 @@
 import { env } from "cloudflare:workers";
 import { AwsClient } from "aws4fetch";
-import { expect, inject, vi } from "vitest";
+import { expect, vi } from "vitest";
 import { datasetOf, migrationOf } from "../../../workers/adapters/objects.ts";
 import type { ReportLine } from "../../../workers/core/migration/report-line.ts";
 import { runFolder } from "../../../workers/core/migration/request.ts";
 import { encodeWireKey } from "../../../workers/core/sigv4/wire-key.ts";
 import { must, type TestRun } from "./run.ts";
+import { ownSource } from "./own-source.ts";
 
 /** Takes objects away from the real S3 endpoint. */
 export async function takeAway(prefix: string, keys: readonly string[]): Promise<void> {
-  const { endpoint, bucket, region, accessKeyId, secretAccessKey } = inject("source");
+  const { endpoint, bucket, region, accessKeyId, secretAccessKey } = ownSource();
   const client = new AwsClient({ accessKeyId, secretAccessKey, region, service: "s3", retries: 0 });
   for (const key of keys) {
     const answer = await client.fetch(`${endpoint}/${bucket}/${encodeWireKey(prefix + key)}`, { method: "DELETE" });

@@ -1,4 +1,5 @@
-import { inject, vi } from "vitest";
+import { vi } from "vitest";
+import { ownSource } from "./own-source.ts";
 
 /** A request to the source, as it goes on the wire. */
 export interface Wire {
@@ -20,7 +21,7 @@ export function intercept(
   const real = globalThis.fetch.bind(globalThis);
   vi.spyOn(globalThis, "fetch").mockImplementation((async (request: Request, init?: RequestInit) => {
     const url = new URL(request.url);
-    const bucket = `${new URL(inject("source").endpoint).pathname}/${inject("source").bucket}`;
+    const bucket = `${new URL(ownSource().endpoint).pathname}/${ownSource().bucket}`;
     const wire = {
       method: request.method,
       path: url.pathname.slice(bucket.length),

@@ -2,6 +2,7 @@ import { env } from "cloudflare:workers";
 import { AwsClient } from "aws4fetch";
 import { inject } from "vitest";
 import { putMultipart, putObject } from "../../sources/put-multipart.ts";
+import { ownSource } from "./own-source.ts";
 
 const MiB = 1024 * 1024;
 /** What vitest.config.ts sets as PART_BYTES and MULTIPART_THRESHOLD_BYTES. */
@@ -23,7 +24,7 @@ export function envWithSource(
   source: Partial<{ endpoint: string; bucket: string; accessKeyId: string; secretAccessKey: string }>,
   more: Record<string, unknown> = {},
 ): Env {
-  const { accessKeyId, secretAccessKey, ...place } = { ...inject("source"), ...source };
+  const { accessKeyId, secretAccessKey, ...place } = { ...ownSource(), ...source };
   const secrets = { SOURCE_TEST_ACCESS_KEY_ID: accessKeyId, SOURCE_TEST_SECRET_ACCESS_KEY: secretAccessKey };
   return { ...env, SOURCES: { test: place }, ...secrets, ...more };
 }
@@ -34,7 +35,7 @@ export async function fill(
   objects: ReadonlyMap<string, Uint8Array<ArrayBuffer>>,
   options: { multipart?: ReadonlySet<string>; partBytes?: number; headers?: Readonly<Record<string, string>> } = {},
 ): Promise<Map<string, Stored>> {
-  const { endpoint, bucket, region, accessKeyId, secretAccessKey } = inject("source");
+  const { endpoint, bucket, region, accessKeyId, secretAccessKey } = ownSource();
   const client = new AwsClient({ accessKeyId, secretAccessKey, region, service: "s3", retries: 0 });
   const stored = new Map<string, Stored>();
   const queue = [...objects];
