@@ -3,7 +3,7 @@ import { SEND_BATCH_MAX_BYTES, SEND_BATCH_MAX_MESSAGES } from "../workers/core/l
 /** Seconds after which a failed send is tried again. */
 const RESEND_SECONDS = 5;
 
-/** Tries of a message that was put off once: more than any has. */
+/** Tries of a message that was put off once, above which its sends are counted that were before: more than any has. */
 const PUT_OFF = 1_000_000;
 
 interface Sendable {
@@ -104,14 +104,17 @@ export class Outbox {
     this.#sql.exec("UPDATE outbox SET due_at = ?, tries = tries + ? WHERE seq = ?", dueAt, failures, seq);
   }
 
-  /** Has the message sent again at `dueAt`, if this was not done with it before; false: it was. */
+  /**
+   * Has the message sent again at `dueAt`, once. False: it was sent again since; until then what comes of it are deliveries
+   * of before.
+   */
   putOffOnce(seq: number, dueAt: number): boolean {
     const put = this.#sql.exec(
-      "UPDATE outbox SET due_at = ?, tries = ? WHERE seq = ? AND tries < ? RETURNING seq",
+      `UPDATE outbox SET due_at = iif(tries < ?2, ?1, due_at), tries = ?2 + sends
+         WHERE seq = ?3 AND (tries < ?2 OR tries = ?2 + sends) RETURNING seq`,
       dueAt,
       PUT_OFF,
       seq,
-      PUT_OFF,
     );
     return put.toArray().length > 0;
   }

@@ -179,6 +179,8 @@ export class Migration extends DurableObject<Env> {
   /** The listing cannot go on: the run has failed, and what is open in R2 is aborted. */
   async failRun(seq: number, problem: Failure, operations: Partial<Operations>): Promise<void> {
     await this.#settle(seq, operations, (now, spec) => {
+      // One that was cancelled meanwhile has ended, and not by this.
+      if (!this.#ledger.isRunning) return;
       this.#ledger.setProblem(problem, now);
       this.#course.end("failed", spec, now);
     });

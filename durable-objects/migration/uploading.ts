@@ -146,6 +146,7 @@ export class Uploading {
   abandonAll(spec: MigrationSpec, now: number): void {
     for (const { key, uploadId } of this.#uploads.open) this.abort(spec, key, uploadId, now);
     this.#uploads.abandonAll();
+    this.#ledger.addWaiting(-(this.#ledger.run?.waiting ?? 0));
   }
 
   #send(spec: MigrationSpec, item: CopyItem, generation: number, dueAt: number, now: number): void {

@@ -25,14 +25,24 @@ import {
   storeKeyOf,
 } from "./run.ts";
 
-/** Objects up to this size are held in memory, so that a body that breaks off is told from a put that fails. */
-const BUFFERED_MAX_BYTES = 1024 * 1024;
+/**
+ * How the bytes get from the one store into the other. `piped`: by the runtime, which does not tell a body that broke off
+ * from a put that failed. `watched`: past us, which costs more, and tells. An object is piped, and when that fails it is
+ * watched at its next try.
+ */
+type Passage = "piped" | "watched";
+
+/** Objects up to this size are held in memory where they are watched. */
+const HELD_MAX_BYTES = 1024 * 1024;
 /** Milliseconds that the body of one may take. */
 const SILENCE_MS = 60_000;
+
 /** Copies the objects of one batch and settles it once, with every outcome. */
 export function copyBatch(message: CopyMessage, run: Run): Promise<Settlement> {
+  // What goes back is always watched: its writer needs the MD5 before the bytes.
+  const passage = message.tries === 0 && run.spec.direction === "in" ? "piped" : "watched";
   return settleItems(message, run, "copied", async (item) => {
-    const copied = await copyObject(item, run, message.seq);
+    const copied = await copyObject(item, run, message.seq, passage);
     if (!copied.ok) return copied;
     const { size, etag, proof } = copied.value;
     // Of a run back the manifest has nothing to learn: it speaks of R2.
@@ -44,13 +54,13 @@ export function copyBatch(message: CopyMessage, run: Run): Promise<Settlement> {
  * Copies one object with one GET and one conditional put. An answer whose ETag is not the listed one is not believed:
  * it may be a change, or a proxy's page. The listing is asked again, once, and decides.
  */
-async function copyObject(listed: CopyItem, run: Run, seq: number): Promise<Result<Row>> {
+async function copyObject(listed: CopyItem, run: Run, seq: number, passage: Passage): Promise<Result<Row>> {
   let item = listed;
   for (let attempt = 1; attempt <= 3; attempt++) {
     const body = await run.source.get(sourceKeyOf(run, item.key), { checksums: run.spec.checksums });
     if (!body.ok) return fail(sourceFailure(body.failure));
     if (body.value.etag === item.etag) {
-      const stored = await store(item, body.value, run);
+      const stored = await store(item, body.value, run, passage);
       if (!("stale" in stored)) return stored;
       // Whoever settles the message first has said what is there: nothing is written over it by a second delivery.
       if (!(await run.migration.isOpen(seq))) return ok(stored.found);
@@ -70,13 +80,14 @@ async function store(
   item: CopyItem,
   body: ObjectBody,
   run: Run,
+  passage: Passage,
 ): Promise<Result<Row> | { stale: CopyItem; found: Row }> {
   const taken = item.was === null ? null : await takenKey(item, run);
   if (taken !== null) {
     await body.body.cancel();
     return fail(taken);
   }
-  const put = await putWhole(item, body, run);
+  const put = await putWhole(item, body, run, passage);
   if (put.ok || put.failure.code !== "precondition-failed") return put;
   // Somebody was there first: this message's other delivery, a reader's miss, a consumer of an older run, a stranger.
   const there = await run.store.head(storeKeyOf(run, item.key));
@@ -109,12 +120,12 @@ async function takenKey(item: CopyItem, run: Run): Promise<Failure | null> {
  * Puts a body whole, on the condition that R2 has what `item.was` says; returns its row, with the proof: of the source's
  * own checksums, where it told them, the strongest.
  */
-export async function putWhole(item: CopyItem, from: ObjectBody, run: Copying): Promise<Result<Row>> {
+export async function putWhole(item: CopyItem, from: ObjectBody, run: Copying, passage: Passage): Promise<Result<Row>> {
   if (from.length !== item.size) {
     await from.body.cancel();
     return fail(failure("source-bad-answer", `The source lists ${item.size} bytes and announced ${from.length}.`));
   }
-  const put = await putBody(item, from, run);
+  const put = await putBody(item, from, run, passage);
   return put.ok ? ok(rowOf(run, item.key, put.value, putProof(from))) : put;
 }
 
@@ -128,7 +139,7 @@ function putProof({ checksums, md5 }: ObjectBody): Proof {
  * R2 enforces one hash: the SHA-256, else the MD5. A CRC-64/NVME, which it does not take, is compared here, before R2
  * has the last byte. Where there is a SHA-256 it says it all.
  */
-async function putBody(item: CopyItem, from: ObjectBody, run: Copying): Promise<Result<ObjectInfo>> {
+async function putBody(item: CopyItem, from: ObjectBody, run: Copying, passage: Passage): Promise<Result<ObjectInfo>> {
   const { sha256, crc64nvme } = from.checksums ?? {};
   const expected = sha256 === undefined && crc64nvme !== undefined ? { crc64nvme } : undefined;
   const options = {
@@ -138,7 +149,8 @@ async function putBody(item: CopyItem, from: ObjectBody, run: Copying): Promise<
     onlyIf: item.was === null ? ("absent" as const) : { etag: item.was },
   };
   const key = storeKeyOf(run, item.key);
-  if (item.size <= BUFFERED_MAX_BYTES) {
+  if (passage === "piped" && expected === undefined) return run.store.put(key, from.body, options);
+  if (item.size <= HELD_MAX_BYTES) {
     const bytes = await readAll(from);
     if (!bytes.ok) return bytes;
     if (expected !== undefined && (await crc64Of(bytes.value)) !== crc64nvme) return fail(wrongChecksum());

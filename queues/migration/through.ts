@@ -92,7 +92,7 @@ async function copyWhole(item: CopyItem, run: Copying): Promise<Result<Row | nul
     await body.value.body.cancel();
     return fail(failure("source-changed"));
   }
-  const put = await putWhole(item, body.value, run);
+  const put = await putWhole(item, body.value, run, "watched");
   return !put.ok && put.failure.code === "precondition-failed" ? ok(null) : put;
 }
 

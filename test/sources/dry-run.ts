@@ -44,7 +44,13 @@ export function checkForecast(checks: Checks, dry: Run, run: Run): void {
   checks.equal("the dry run said how many objects and bytes", told, [run.copied.objects, run.copied.bytes]);
   checks.note(`requests as estimated ${JSON.stringify(dry.estimate.requests)}`);
   checks.note(`requests as counted   ${JSON.stringify(run.operations)}`);
+  // Those in parts are asked how they were cut, and read again where that was not by one size.
+  const beyond = run.operations.sourceGet - dry.estimate.requests.sourceGet;
+  checks.that("what is copied whole is read once, also where it is encoded", beyond < IN_PARTS_READ_AGAIN_MAX, beyond);
 }
+
+/** Requests, of the few objects of the corpus that go in parts. */
+const IN_PARTS_READ_AGAIN_MAX = 50;
 
 /** The report has a line an object, no more and no less, and each says the same. */
 export async function checkReport(

@@ -65,8 +65,8 @@ export function createS3Client(source: SourceConfig, credentials: Credentials): 
         encodeResponseBody: "manual",
         signal: limit.signal,
       });
-      // A timer outlives a body that has come by then; that of a small one is watched by whoever reads it.
-      if (seconds !== null && !isSmall(response)) limitTo(seconds * 1000);
+      // A timer outlives a body that has come by then.
+      if (seconds !== null) limitTo(Math.min(seconds, bodySeconds(response)) * 1000);
       if (response.status >= 200 && response.status < 300) return ok(response);
       return fail(classify(response, await readStart(response), asked));
     } catch (error) {
@@ -93,7 +93,9 @@ export const pathOf = (key: string): string => `/${encodeWireKey(key)}`;
 export const queryOf = (parameters: readonly (readonly [name: string, value: string])[]): string =>
   `?${parameters.map(([name, value]) => `${name}=${encodeURIComponent(value)}`).join("&")}`;
 
-const isSmall = ({ headers }: Response): boolean => Number(headers.get("content-length") ?? Infinity) <= 1024 * 1024;
+/** Seconds in which a body should have come: a minute, and what it takes at 64 KiB/s. */
+const bodySeconds = ({ headers }: Response): number =>
+  60 + Number(headers.get("content-length") ?? Infinity) / (64 * 1024);
 
 function bucketUrl(source: SourceConfig): string {
   if (source.addressing === "path") return `${source.endpoint}/${source.bucket}`;

@@ -2,7 +2,7 @@ import { env } from "cloudflare:workers";
 import type { Migration } from "../../../durable-objects/migration/migration.ts";
 
 /** The calls by which consumers record what they did. */
-export type Recording = "recordPage" | "settleBatch" | "openUpload" | "settlePart" | "settleUpload";
+export type Recording = "recordPage" | "settleBatch" | "openUpload" | "settlePart" | "settleUpload" | "failRun";
 
 /**
  * The Worker's environment in which one call to the Migration object is preceded or followed by something else: a
