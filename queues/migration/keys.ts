@@ -150,13 +150,11 @@ async function readText(
   if (!head.ok) return head.failure.code === "object-not-found" ? fail(listMissing(key)) : head;
   const { size } = head.value;
   // Read on at a byte of another text, it would have keys skipped in silence.
-  if (etag !== null && etag !== head.value.etag) {
-    return fail(failure("object-changed", `The list "${key}" was replaced while the run read it; start it again.`));
-  }
+  if (etag !== null && etag !== head.value.etag) return fail(listReplaced(key));
   if (offset >= size) return ok({ text: "", isEnd: true, etag: head.value.etag });
   const range = { kind: "bounded" as const, start: offset, end: Math.min(offset + CHUNK_BYTES, size) - 1 };
   const got = await store.get(key, { range, ifMatch: head.value.etag });
-  if (!got.ok) return got;
+  if (!got.ok) return got.failure.code === "precondition-failed" ? fail(listReplaced(key)) : got;
   const isEnd = range.end === size - 1;
   try {
     const bytes = await new Response(got.value.body).arrayBuffer();
@@ -170,6 +168,9 @@ async function readText(
 
 const unreadable = (key: string, offset: number, what: string): Failure =>
   failure("invalid-body", `The list "${key}" ${what}, from byte ${offset} on.`);
+
+const listReplaced = (key: string): Failure =>
+  failure("object-changed", `The list "${key}" was replaced while the run read it; start it again.`);
 
 const listMissing = (key: string): Failure =>
   failure("object-not-found", `The list of keys "${key}" is not in its bucket.`);

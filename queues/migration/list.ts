@@ -11,6 +11,8 @@ import { type Run, sourceKeyOf, takeTally } from "./run.ts";
 
 /** Pages that one consumer walks before it lets others have its place: copying begins with the first of them. */
 const PAGES_MAX = 8;
+/** Requests after which it does so too: an invocation has ten thousand, and one page may take two. */
+const REQUESTS_MAX = 2000;
 /** Seconds that a listing waits where the queue has more than enough. */
 const BACKLOG_SECONDS = 15;
 
@@ -28,6 +30,7 @@ export async function listPages(message: ListMessage, run: Run, wantsCut: boolea
   }
   let range: Range = message;
   let asked = ask(range.after, run);
+  let requests = 0;
   for (let pages = 1; ; pages++) {
     const page = await asked;
     if (!page.ok) return giveUpListing({ ...message, ...range }, run, page.failure);
@@ -48,11 +51,13 @@ export async function listPages(message: ListMessage, run: Run, wantsCut: boolea
         : [];
     const report = await writeReport(run, range.seq, lines);
     if (!report.ok) return giveUpListing({ ...message, ...range }, run, report.failure);
+    const tally = takeTally(run);
+    requests += tally.classA + tally.classB + tally.sourceGet + tally.sourceList;
     const next = await run.migration.recordPage(
       range.seq,
       { ...rest, rest: after === null ? null : { after, end: range.end }, cuts, report: report.value },
-      takeTally(run),
-      isGoingOn,
+      tally,
+      isGoingOn && requests < REQUESTS_MAX,
     );
     if (next === null || after === null) return ACK;
     if (reached !== null) asked = ask(reached, run);

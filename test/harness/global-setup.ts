@@ -11,7 +11,7 @@ import { startLocalSource } from "./local-source.ts";
  */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   const { testFiles } = await project.globTestFiles();
-  const { stop, bucket: _, ...source } = await startLocalSource(testFiles.map(bucketOf));
+  const { stop, ...source } = await startLocalSource(testFiles.map(bucketOf));
   const proxy = await startFaultProxy(source);
   project.provide("source", source);
   project.provide("faults", proxy.url);

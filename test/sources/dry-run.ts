@@ -45,7 +45,7 @@ export function checkForecast(checks: Checks, dry: Run, run: Run): void {
   checks.note(`requests as estimated ${JSON.stringify(dry.estimate.requests)}`);
   checks.note(`requests as counted   ${JSON.stringify(run.operations)}`);
   // Those in parts are asked how they were cut, and read again where that was not by one size.
-  const beyond = run.operations.sourceGet - dry.estimate.requests.sourceGet;
+  const beyond = run.operations.sourceGet - (dry.estimate.requests["sourceGet"] ?? 0);
   checks.that("what is copied whole is read once, also where it is encoded", beyond < IN_PARTS_READ_AGAIN_MAX, beyond);
 }
 

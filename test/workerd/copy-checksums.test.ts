@@ -91,7 +91,7 @@ async function given(bytes: Uint8Array<ArrayBuffer>, said: Said, checksums = tru
     run,
     item,
     asked,
-    copy: async () => putWhole(item, must<ObjectBody>(await source.get("object", { checksums })), run),
+    copy: async () => putWhole(item, must<ObjectBody>(await source.get("object", { checksums })), run, "piped"),
     inParts: () => copyInParts(item, run),
     inR2: () => env.DATASETS.get(`${prefix}object`),
   };
@@ -142,7 +142,7 @@ describe.each([
     const { run, item, inR2 } = await given(bytes, { checksums: { crc64nvme }, etag: NO_MD5 });
     const before = must(await store.put(`${prefix}object`, bytesOf(3, 3), { http: {}, custom: {}, size: 3 }));
     const body = must<ObjectBody>(await run.source.get("object", { checksums: true }));
-    expect(await putWhole({ ...item, was: before.etag }, body, run)).toMatchObject({ ok: false });
+    expect(await putWhole({ ...item, was: before.etag }, body, run, "piped")).toMatchObject({ ok: false });
     expect((await inR2())?.etag).toBe(before.etag);
   });
 });

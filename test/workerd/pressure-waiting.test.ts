@@ -30,6 +30,8 @@ const isWaiting = async (request: Promise<unknown>): Promise<boolean> =>
   (await Promise.race([request, Promise.resolve(WAITS)])) === WAITS;
 const WAITS = Symbol("waits");
 
+const noTimer = () => 0 as unknown as ReturnType<typeof setTimeout>;
+
 /** A limiter that answers after `answersAfter` milliseconds, and an isolate that asks it. */
 function isolate(limits: Partial<Limits>, answersAfter = 5) {
   const configured = { ...NO_LIMITS, ...limits };
@@ -192,7 +194,7 @@ describe("a copy", () => {
     const { pressure, begin } = isolate({ requestsPerSecond: 1 });
     await pass(0);
     // A request that is cut off looks no more: its timers die with it.
-    const spy = vi.spyOn(globalThis, "setTimeout").mockImplementation(() => 0);
+    const spy = vi.spyOn(globalThis, "setTimeout").mockImplementation(noTimer);
     void pressure.wait("copying");
     void pressure.wait("copying");
     spy.mockRestore();
@@ -239,7 +241,7 @@ describe("a connection", () => {
   it("of a request that was cut off is free after half a minute", async () => {
     const { pressure, begin } = isolate({ connections: 1 });
     // Its timers die with it, and nothing of it is run any more.
-    const spy = vi.spyOn(globalThis, "setInterval").mockImplementation(() => 0);
+    const spy = vi.spyOn(globalThis, "setInterval").mockImplementation(noTimer);
     void hanging(pressure);
     await pass(10);
     spy.mockRestore();
@@ -266,7 +268,7 @@ describe("while the limiter cannot be asked", () => {
 
   it.each(["fails", "hangs"] as const)("a copy goes on at the last known rate when it %s", async (how) => {
     vi.spyOn(console, "error").mockImplementation(() => undefined);
-    const { begin, limiter } = isolate({ requestsPerSecond: 100 });
+    const { begin, limiter } = isolate({ requestsPerSecond: 20 });
     const worker = async (until: number) => {
       let passed = 0;
       for (; Date.now() < until; passed++) {
@@ -283,19 +285,20 @@ describe("while the limiter cannot be asked", () => {
     const after = Promise.all(Array.from({ length: 4 }, () => worker(from + 20_000)));
     await pass(25_000);
     const perSecond = (await after).reduce((sum, passed) => sum + passed, 0) / 20;
-    expect(perSecond).toBeGreaterThan(70);
-    expect(perSecond).toBeLessThanOrEqual(120);
+    expect(perSecond).toBeGreaterThan(14);
+    expect(perSecond).toBeLessThanOrEqual(24);
   });
 
   it("a copy begins at a tenth of what is configured where no word was ever heard", async () => {
     vi.spyOn(console, "error").mockImplementation(() => undefined);
-    const { begin, limiter } = isolate({ requestsPerSecond: 100 });
+    const { begin, limiter } = isolate({ requestsPerSecond: 20 });
     limiter.fails = true;
     let passed = 0;
-    for (let n = 0; n < 500; n++) void begin("copying").then((ms) => (typeof ms === "number" ? passed++ : 0));
+    // More than may pass at twice that; each that waits has timers of its own, which is what the test takes long for.
+    for (let n = 0; n < 50; n++) void begin("copying").then((ms) => (typeof ms === "number" ? passed++ : 0));
     await pass(10_000);
-    expect(passed).toBeGreaterThan(80);
-    expect(passed).toBeLessThan(160);
+    expect(passed).toBeGreaterThan(16);
+    expect(passed).toBeLessThan(32);
   });
 
   it("what was heard is told when it can be asked again", async () => {

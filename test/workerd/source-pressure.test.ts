@@ -5,12 +5,13 @@ import {
   waitOnExecutionContext,
 } from "cloudflare:test";
 import { env } from "cloudflare:workers";
-import { beforeAll, describe, expect, inject, it, vi } from "vitest";
+import { afterEach, beforeAll, beforeEach, describe, expect, inject, it, vi } from "vitest";
 import { sourceOf } from "../../workers/adapters/objects.ts";
 import { SourcePressure } from "../../workers/adapters/source-pressure.ts";
 import { sourceStoreOf } from "../../workers/adapters/source-stores.ts";
 import { withPressure } from "../../workers/adapters/with-pressure.ts";
 import { failure } from "../../workers/core/failure.ts";
+import type { Lease } from "../../workers/core/pressure/lease.ts";
 import { configuredLimits, type Limits, PRESETS } from "../../workers/core/pressure/limits.ts";
 import { fail, ok, type Result } from "../../workers/core/result.ts";
 import { app } from "../../workers/gateway/app.ts";
@@ -23,6 +24,60 @@ import { ownSource } from "./harness/own-source.ts";
 const NO_LIMITS = { requestsPerSecond: null, bytesPerSecond: null, connections: null };
 const MiB = 1024 * 1024;
 
+/*
+ * The clock, of isolates and limiters alike, is the tests': it stands still while a request or a question to a limiter is
+ * under way, so what is counted in a second of it is the same on a machine that is ten times slower.
+ */
+const realTimeout = globalThis.setTimeout.bind(globalThis);
+const breathe = () => new Promise((done) => realTimeout(done, 1));
+/** Milliseconds of the clock after which what was asked is answered. */
+const STEP_MS = 50;
+let underWay = 0;
+/** Requests that reached the source. */
+let fetched = 0;
+
+/** Holds the clock until there is an answer, which waits for no time to pass. */
+async function holding<T>(asked: Promise<T>): Promise<T> {
+  underWay += 1;
+  return asked.finally(() => (underWay -= 1));
+}
+
+beforeEach(() => {
+  vi.useFakeTimers();
+  [underWay, fetched] = [0, 0];
+  const real = globalThis.fetch.bind(globalThis);
+  vi.spyOn(globalThis, "fetch").mockImplementation(async (...args: Parameters<typeof fetch>) => {
+    fetched += 1;
+    return holding(real(...args));
+  });
+});
+afterEach(() => {
+  vi.useRealTimers();
+  vi.restoreAllMocks();
+});
+
+async function settle(): Promise<void> {
+  for (let quiet = 0; quiet < 2; quiet = underWay === 0 ? quiet + 1 : 0) await breathe();
+}
+
+/** Lets time pass. */
+async function pass(ms: number): Promise<void> {
+  await settle();
+  for (let left = ms; left > 0; left -= STEP_MS) {
+    await vi.advanceTimersByTimeAsync(Math.min(STEP_MS, left));
+    await settle();
+  }
+}
+
+const LATER = Symbol("later");
+
+/** Lets as much time pass as it takes. */
+async function timely<T>(begun: Promise<T>): Promise<T> {
+  await settle();
+  while ((await Promise.race([begun, Promise.resolve(LATER)])) === LATER) await pass(STEP_MS);
+  return begun;
+}
+
 /** What an isolate of its own sees: one source, behind the fault proxy, of a name that no other test uses. */
 function isolate(name: string, limits: Partial<Limits>, more: Record<string, unknown> = {}): Env {
   const { accessKeyId, secretAccessKey, region, bucket } = ownSource();
@@ -32,6 +87,7 @@ function isolate(name: string, limits: Partial<Limits>, more: Record<string, unk
     SOURCES: { [name]: { endpoint: `${inject("faults")}/plain`, region, bucket, limits: { ...NO_LIMITS, ...limits } } },
     [`${base}_ACCESS_KEY_ID`]: accessKeyId,
     [`${base}_SECRET_ACCESS_KEY`]: secretAccessKey,
+    SOURCE: watchedSources().SOURCE,
     ...more,
   };
 }
@@ -40,23 +96,29 @@ const copying = (seen: Env, name: string) => must(sourceStoreOf(seen, name, "cop
 const reading = (seen: Env, name: string) => must(sourceStoreOf(seen, name, "reading"));
 const viewOf = (name: string, limits: Partial<Limits> = {}) => sourceOf(env, name).limits({ ...NO_LIMITS, ...limits });
 
-/** An environment in which questions to limiters are counted, or answered with an error. */
+/** The limiters, of which the questions to them are counted, or answered with an error. */
 function watchedSources(fails = false) {
   let asked = 0;
   const getByName = (name: string) => {
     const stub = env.SOURCE.getByName(name);
-    return {
-      lease: async (...args: Parameters<typeof stub.lease>) => {
-        asked += 1;
-        if (fails) throw new Error("The limiter is down.");
-        return stub.lease(...args);
-      },
+    const lease = async (...args: Parameters<typeof stub.lease>) => {
+      asked += 1;
+      if (fails) throw new Error("The limiter is down.");
+      return holding(stub.lease(...args) as Promise<Lease>);
     };
+    return new Proxy(stub, {
+      get: (target, property) => {
+        if (property === "lease") return lease;
+        return fails ? undefined : (Reflect.get(target, property) as unknown);
+      },
+    });
   };
   return { SOURCE: { getByName } as unknown as Env["SOURCE"], asked: () => asked };
 }
 
 const sleep = (ms: number) => new Promise((done) => setTimeout(done, ms));
+/** Milliseconds that a worker is busy with an answer. */
+const BUSY_MS = 50;
 
 /** Asks again and again with so many workers, until the time is up; returns how many answers came. */
 async function work(ms: number, workers: number, ask: () => Promise<unknown>): Promise<number> {
@@ -66,6 +128,7 @@ async function work(ms: number, workers: number, ask: () => Promise<unknown>): P
     while (Date.now() < until) {
       await ask();
       answers += 1;
+      await sleep(BUSY_MS);
     }
   };
   await Promise.all(Array.from({ length: workers }, worker));
@@ -81,8 +144,8 @@ describe("the limit of a source", { timeout: 60_000 }, () => {
   it("is shared by the isolates that ask it, fairly", async () => {
     const limits = { requestsPerSecond: 40 };
     const [a, b] = [isolate("shared", limits), isolate("shared", limits)];
-    const [ofA, ofB] = await Promise.all(
-      [a, b].map((seen) => work(4000, 6, () => copying(seen, "shared").head("pressure/a"))),
+    const [ofA, ofB] = await timely(
+      Promise.all([a, b].map((seen) => work(4000, 6, () => copying(seen, "shared").head("pressure/a")))),
     );
     const [first, second] = [ofA ?? 0, ofB ?? 0];
     // Four seconds' tokens, and one's that were there; those who waited at the end come on top.
@@ -98,19 +161,29 @@ describe("the limit of a source", { timeout: 60_000 }, () => {
     const stored = await fill("both/", new Map([["x", bytesOf(3000, 3)]]));
     const dataset = await createDataset("both", { read: "through", source: { name: "both", prefix: "both/" } });
     const reader = await startIsolate(dataset, { ...seen });
-    const { asked } = await countingFetches(async () => {
-      expect((await reader.read("x")).status).toBe(200);
-      const object = stored.get("x");
-      if (object === undefined) throw new Error("There is no object.");
-      expect(await deliverMiss(missOf("both", "x", object), reader.env)).toBe("ack");
-    });
-    expect(asked).toBeGreaterThanOrEqual(2);
+    expect((await timely(reader.read("x"))).status).toBe(200);
+    const object = stored.get("x");
+    if (object === undefined) throw new Error("There is no object.");
+    expect(await timely(deliverMiss(missOf("both", "x", object), reader.env))).toBe("ack");
+    expect(fetched).toBeGreaterThanOrEqual(2);
     expect((await viewOf("both", limits)).holders, "one holder for all of an isolate").toBe(1);
-    // Readers take from the same tokens, and what they take beyond those of two seconds consumers wait for.
-    await Promise.all(Array.from({ length: 160 }, () => reading(reader.env, "both").head("both/x")));
-    const began = Date.now();
-    await copying(reader.env, "both").head("both/x");
-    expect(Date.now() - began).toBeGreaterThan(50);
+    // Readers take from the same tokens: those that are there, and those of the two seconds that they wait; the others go
+    // ahead then, and owe theirs, those of two seconds at most. Consumers wait until that is paid.
+    fetched = 0;
+    const readers = Promise.all(Array.from({ length: 160 }, () => reading(reader.env, "both").head("both/x")));
+    await pass(1950);
+    const inTurn = fetched;
+    expect(inTurn).toBeGreaterThan(60);
+    expect(inTurn).toBeLessThanOrEqual(30 + 60);
+    await pass(100);
+    await readers;
+    expect(fetched).toBe(160);
+    const consumer = copying(reader.env, "both").head("both/x");
+    await pass(1400);
+    expect(fetched, "the consumer has not asked yet").toBe(160);
+    await pass(1000);
+    expect(fetched).toBe(161);
+    must(await consumer);
   });
 
   it("is not asked about for each request", async () => {
@@ -118,13 +191,10 @@ describe("the limit of a source", { timeout: 60_000 }, () => {
     let [asked, answered] = [0, 0];
     const pressure = new SourcePressure(limits, async (ask, heard) => {
       asked += 1;
-      return sourceOf(env, "seldom").lease(ask, heard, limits);
+      return holding(sourceOf(env, "seldom").lease(ask, heard, limits) as Promise<Lease>);
     });
-    const head = async (): Promise<Result<number>> => {
-      await sleep(1);
-      return ok(++answered);
-    };
-    await work(1500, 6, withPressure({ head }, pressure, "copying").head);
+    const head = async (): Promise<Result<number>> => ok(++answered);
+    await timely(work(1500, 10, withPressure({ head }, pressure, "copying").head));
     expect(answered).toBeGreaterThan(200);
     expect(asked).toBeLessThanOrEqual(12);
   });
@@ -132,18 +202,18 @@ describe("the limit of a source", { timeout: 60_000 }, () => {
   it("that is none is asked about every two seconds at most", async () => {
     const { SOURCE, asked } = watchedSources();
     const seen = isolate("unlimited", {}, { SOURCE });
-    await work(1500, 6, () => copying(seen, "unlimited").head("pressure/a"));
-    expect(asked()).toBe(1);
+    const answers = await timely(work(1500, 6, () => copying(seen, "unlimited").head("pressure/a")));
+    expect([answers > 100, asked()]).toEqual([true, 1]);
   });
 
   it("counts bytes: who asks after a large body waits until it is paid for", async () => {
     const seen = isolate("bytes", { bytesPerSecond: 500_000 });
     const get = async () => {
       const body = must(await copying(seen, "bytes").get("pressure/large"));
-      return (await new Response(body.body).arrayBuffer()).byteLength;
+      return (await holding(new Response(body.body).arrayBuffer())).byteLength;
     };
     const began = Date.now();
-    expect([await get(), await get()]).toEqual([1.5 * MiB, 1.5 * MiB]);
+    expect([await timely(get()), await timely(get())]).toEqual([1.5 * MiB, 1.5 * MiB]);
     // 1.57 MB, less the second's tokens that were there, at 0.5 MB/s.
     expect(Date.now() - began).toBeGreaterThan(1900);
     expect(Date.now() - began).toBeLessThan(8000);
@@ -153,10 +223,10 @@ describe("the limit of a source", { timeout: 60_000 }, () => {
 describe("a connection is in use to the end of its body", { timeout: 60_000 }, () => {
   /** Whether another request is let through in half a second. */
   const isFree = async (seen: Env, name: string): Promise<boolean> => {
-    const second = copying(seen, name).head("pressure/a");
-    const first = await Promise.race([second, sleep(500).then(() => "waits")]);
-    void second;
-    return first !== "waits";
+    const before = fetched;
+    void copying(seen, name).head("pressure/a");
+    await pass(500);
+    return fetched > before;
   };
 
   it.each([
@@ -168,7 +238,7 @@ describe("a connection is in use to the end of its body", { timeout: 60_000 }, (
     const { body } = must(await copying(seen, name).get("pressure/large"));
     expect(await isFree(seen, name)).toBe(false);
     await end(body);
-    await sleep(300);
+    await pass(300);
     expect(await isFree(seen, name)).toBe(true);
   });
 
@@ -198,7 +268,7 @@ describe("a source that says slow down", { timeout: 60_000 }, () => {
     await Promise.all(
       isolates.flatMap((seen) => Array.from({ length: 20 }, () => copying(seen, "burst").get("pressure/fault-503"))),
     );
-    await sleep(200);
+    await pass(200);
     const { learnt, inForce } = await viewOf("burst", limits);
     expect(learnt.share).toBe(0.5);
     expect(inForce.requestsPerSecond).toBe(500);
@@ -211,7 +281,7 @@ describe("a source that says slow down", { timeout: 60_000 }, () => {
     const answers: { at: number; isolate: string }[] = [];
     const open = (name: string) => {
       const pressure = new SourcePressure(NO_LIMITS, (ask, heard) =>
-        sourceOf(env, "retry-after").lease(ask, heard, NO_LIMITS),
+        holding(sourceOf(env, "retry-after").lease(ask, heard, NO_LIMITS) as Promise<Lease>),
       );
       let isFirst = name === "a";
       const head = async (): Promise<Result<null>> => {
@@ -225,11 +295,11 @@ describe("a source that says slow down", { timeout: 60_000 }, () => {
     const [a, b] = [open("a"), open("b")];
     await a.head();
     const pausedAt = Date.now();
-    await sleep(200);
+    await pass(200);
     // The other isolate's first question brings the news.
     await b.head();
-    await sleep(200);
-    await Promise.all([a.head(), b.head()]);
+    await pass(200);
+    await timely(Promise.all([a.head(), b.head()]));
     expect(answers.map(({ isolate: name }) => name).toSorted()).toEqual(["a", "a", "b", "b"]);
     for (const { at } of answers.slice(2)) expect(at - pausedAt).toBeGreaterThanOrEqual(2700);
   });
@@ -238,7 +308,7 @@ describe("a source that says slow down", { timeout: 60_000 }, () => {
 describe("the limiter", { timeout: 60_000 }, () => {
   it("writes no row for a lease", async () => {
     const seen = isolate("rows", { requestsPerSecond: 500 });
-    await work(2500, 6, () => copying(seen, "rows").head("pressure/a"));
+    await timely(work(2500, 6, () => copying(seen, "rows").head("pressure/a")));
     const rows = await runInDurableObject(sourceOf(env, "rows"), (_, { storage }) =>
       storage.sql.exec(`SELECT * FROM "limit"`).toArray(),
     );
@@ -248,8 +318,8 @@ describe("the limiter", { timeout: 60_000 }, () => {
   it("that was reset goes on by what was changed, and its holders notice nothing", async () => {
     const seen = isolate("evicted", {});
     await sourceOf(env, "evicted").setLimits({ requestsPerSecond: 50 }, NO_LIMITS);
-    const evicting = sleep(1000).then(() => evictDurableObject(sourceOf(env, "evicted")));
-    const answers = await work(3000, 6, async () => must(await copying(seen, "evicted").head("pressure/a")));
+    const evicting = sleep(1000).then(() => holding(evictDurableObject(sourceOf(env, "evicted"))));
+    const answers = await timely(work(3000, 6, async () => must(await copying(seen, "evicted").head("pressure/a"))));
     await evicting;
     // A second's tokens at first, and once more after the reset.
     expect(answers).toBeLessThanOrEqual(3 * 50 + 2 * 50 + 12);
@@ -261,10 +331,9 @@ describe("the limiter", { timeout: 60_000 }, () => {
     const logged = vi.spyOn(console, "error").mockImplementation(() => undefined);
     const { SOURCE } = watchedSources(true);
     const seen = isolate("down", { requestsPerSecond: 200 }, { SOURCE });
-    const began = Date.now();
+    // The clock stands still.
     await Promise.all(Array.from({ length: 30 }, async () => must(await reading(seen, "down").head("pressure/a"))));
-    expect(Date.now() - began).toBeLessThan(2000);
-    const answers = await work(2000, 6, async () => must(await copying(seen, "down").head("pressure/a")));
+    const answers = await timely(work(2000, 6, async () => must(await copying(seen, "down").head("pressure/a"))));
     expect(answers).toBeGreaterThan(10);
     const lines = logged.mock.calls.map(([line]) => String(line)).filter((line) => line.includes("limiter not asked"));
     logged.mockRestore();
@@ -309,14 +378,14 @@ describe("PATCH /v1/sources/:source/limits", { timeout: 60_000 }, () => {
       await copying(seen, "patched").head("pressure/a");
       marks.push(Date.now());
     });
-    await sleep(1000);
+    await pass(1000);
     const at = Date.now();
     const patched = await call(seen, "PATCH", "/patched/limits", { requestsPerSecond: 4 });
     expect(patched).toMatchObject({
       status: 200,
       body: { name: "patched", limits: { ...NO_LIMITS, requestsPerSecond: 4 }, pressure: { share: 1 } },
     });
-    await working;
+    await timely(working);
     const rate = (from: number, to: number) =>
       marks.filter((mark) => mark >= at + from && mark < at + to).length / ((to - from) / 1000);
     expect(rate(-900, 0)).toBeGreaterThan(10);
@@ -382,14 +451,3 @@ describe("PATCH /v1/sources/:source/limits", { timeout: 60_000 }, () => {
     });
   });
 });
-
-/** Counts the requests that go out meanwhile. */
-async function countingFetches(during: () => Promise<void>): Promise<{ asked: number }> {
-  const spy = vi.spyOn(globalThis, "fetch");
-  try {
-    await during();
-    return { asked: spy.mock.calls.length };
-  } finally {
-    spy.mockRestore();
-  }
-}
