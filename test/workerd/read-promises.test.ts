@@ -44,11 +44,12 @@ describe("a source that ignores If-Match", () => {
     const old = { bytes: bytesOf(size, 1), etag: "aaaa-1" };
     const young = { bytes: bytesOf(size, 2), etag: "bbbb-1" };
     let now = old;
-    vi.spyOn(globalThis, "fetch").mockImplementation(async (input) => {
-      const asked = /^bytes=(\d+)-(\d*)$/.exec(new Request(input).headers.get("range") ?? "");
+    vi.spyOn(globalThis, "fetch").mockImplementation(async (...args) => {
+      const request = new Request(...args);
+      const asked = /^bytes=(\d+)-(\d*)$/.exec(request.headers.get("range") ?? "");
       const from = Number(asked?.[1] ?? 0);
       const to = Math.min(asked === null || asked[2] === "" ? size - 1 : Number(asked[2]), size - 1);
-      const body = new Request(input).method === "HEAD" ? null : now.bytes.slice(from, to + 1);
+      const body = request.method === "HEAD" ? null : now.bytes.slice(from, to + 1);
       const headers = { etag: `"${now.etag}"`, "content-length": String(to - from + 1) };
       const span = { "content-range": `bytes ${from}-${to}/${size}` };
       return new Response(body, { status: asked === null ? 200 : 206, headers: { ...headers, ...(asked && span) } });

@@ -33,14 +33,15 @@ describe("a put on a condition", () => {
   /** A server that knows no conditions on puts, and ignores them. */
   const ignorant = () => {
     const real = globalThis.fetch.bind(globalThis);
-    return vi.spyOn(globalThis, "fetch").mockImplementation((async (request: Request, init?: RequestInit) => {
-      if (request.method !== "PUT") return real(request, init);
+    return vi.spyOn(globalThis, "fetch").mockImplementation(async (...args: Parameters<typeof fetch>) => {
+      const request = new Request(...args);
+      if (request.method !== "PUT") return real(request);
       const { AwsClient } = await import("aws4fetch");
       const headers = new Headers(request.headers);
       for (const name of ["if-none-match", "if-match", "authorization", "x-amz-date"]) headers.delete(name);
       const client = new AwsClient({ ...credentials, region, service: "s3", retries: 0 });
       return real(await client.sign(request.url, { method: "PUT", headers, body: await request.arrayBuffer() }));
-    }) as typeof fetch);
+    });
   };
 
   it("writes over nothing, not even at a server that ignores conditions", async () => {

@@ -7,62 +7,70 @@ import { fail, ok, type Result } from "../core/result.ts";
 import type { Checksums, HttpMetadata, ObjectBody, ObjectInfo } from "../ports/object-store.ts";
 import { parseError } from "./s3-xml.ts";
 
+/** The headers of an answer, by lower-case name. */
+export type Fields = ReadonlyMap<string, string>;
+
+/** Read out once: to ask the runtime's own headers one by one costs several times as much. */
+export function fieldsOf(headers: Headers): Fields {
+  const fields = new Map<string, string>();
+  headers.forEach((value, name) => fields.set(name, value));
+  return fields;
+}
+
 /** The ETag of an answer, without quotes; empty where there is none. */
-export const parseEtag = (headers: Headers): string =>
-  headers.get("etag")?.replace(/^W\//, "").replaceAll('"', "") ?? "";
+export const parseEtag = (fields: Fields): string => fields.get("etag")?.replace(/^W\//, "").replaceAll('"', "") ?? "";
 
 /** SSE-KMS and SSE-C ETags look like an MD5 and are none (Amazon S3 User Guide, "Checking object integrity"). */
-export const isEncrypted = (headers: Headers): boolean =>
-  headers.has("x-amz-server-side-encryption-customer-algorithm") ||
-  headers.get("x-amz-server-side-encryption")?.startsWith("aws:kms") === true;
+export const isEncrypted = (fields: Fields): boolean =>
+  fields.has("x-amz-server-side-encryption-customer-algorithm") ||
+  fields.get("x-amz-server-side-encryption")?.startsWith("aws:kms") === true;
 
 /**
  * Reads an object's headers; what has no ETag or length is not an S3 object but, say, a proxy's HTML page.
  * `checksums`: they were asked for, and those of the answer are the whole object's.
  */
-export function parseInfo(key: string, response: Response, checksums = false): Result<ObjectInfo> {
-  const headers = response.headers;
-  const etag = parseEtag(headers);
-  const length = parseLength(headers.get("content-length"));
+export const parseInfo = (key: string, response: Response, checksums = false): Result<ObjectInfo> =>
+  parseFields(key, fieldsOf(response.headers), checksums);
+
+function parseFields(key: string, fields: Fields, checksums: boolean): Result<ObjectInfo> {
+  const etag = parseEtag(fields);
+  const length = parseLength(fields.get("content-length"));
   if (etag === "" || length === null) {
-    const type = headers.get("content-type") ?? "none";
+    const type = fields.get("content-type") ?? "none";
     return fail(failure("source-bad-answer", `The answer has no ETag or no Content-Length (Content-Type: ${type}).`));
   }
-  const total = parseContentRange(headers.get("content-range"));
-  const lastModified = Date.parse(headers.get("last-modified") ?? "");
-  const vouched = checksums ? parseChecksums(headers, etag) : null;
+  const total = parseContentRange(fields.get("content-range"));
+  const lastModified = Date.parse(fields.get("last-modified") ?? "");
+  const isOpaque = isEncrypted(fields);
+  const vouched = checksums ? parseChecksums(fields, etag) : null;
   return ok({
     key,
     size: total?.size ?? length,
     etag,
     lastModified: Number.isNaN(lastModified) ? 0 : lastModified,
-    md5: !isEncrypted(headers) && /^[0-9a-f]{32}$/.test(etag) ? etag : null,
-    http: httpMetadata(headers),
-    custom: userMetadata(headers),
+    md5: !isOpaque && /^[0-9a-f]{32}$/.test(etag) ? etag : null,
+    http: httpMetadata(fields),
+    custom: userMetadata(fields),
     ...(vouched === null ? {} : { checksums: vouched }),
-    ...(isEncrypted(headers) ? { encrypted: true as const } : {}),
+    ...(isOpaque ? { encrypted: true as const } : {}),
   });
 }
 
-function userMetadata(headers: Headers): Record<string, string> {
-  const custom: [string, string][] = [];
-  // An iterator over headers costs several times as much.
-  headers.forEach((value, name) => {
-    if (name.startsWith("x-amz-meta-")) custom.push([name.slice(11), value]);
-  });
-  return Object.fromEntries(custom);
-}
+const userMetadata = (fields: Fields): Record<string, string> =>
+  Object.fromEntries(
+    [...fields].flatMap(([name, value]) => (name.startsWith("x-amz-meta-") ? [[name.slice(11), value]] : [])),
+  );
 
 /**
  * The checksums of the whole object; null where there are none. A composite one, of the parts' checksums, says nothing of
  * bytes that are cut otherwise (Amazon S3 User Guide, "Checking object integrity for data uploads", "Full object and composite
  * checksum types"): it ends in "-" and the number of parts. Servers that do not tell the type are believed where there was one put.
  */
-function parseChecksums(headers: Headers, etag: string): Checksums | null {
-  const type = headers.get("x-amz-checksum-type");
-  if (type === null ? etag.includes("-") : type.toUpperCase() !== "FULL_OBJECT") return null;
-  const sha256 = headers.get("x-amz-checksum-sha256") ?? "";
-  const crc64nvme = headers.get("x-amz-checksum-crc64nvme") ?? "";
+function parseChecksums(fields: Fields, etag: string): Checksums | null {
+  const type = fields.get("x-amz-checksum-type");
+  if (type === undefined ? etag.includes("-") : type.toUpperCase() !== "FULL_OBJECT") return null;
+  const sha256 = fields.get("x-amz-checksum-sha256") ?? "";
+  const crc64nvme = fields.get("x-amz-checksum-crc64nvme") ?? "";
   const checksums: Checksums = {};
   if (/^[A-Za-z0-9+/]{43}=$/.test(sha256)) checksums.sha256 = Uint8Array.fromBase64(sha256).toHex();
   if (parseCrc64(crc64nvme) !== null) checksums.crc64nvme = crc64nvme;
@@ -76,16 +84,17 @@ export function parseBody(
   range: ByteRange | undefined,
   checksums = false,
 ): Result<ObjectBody> {
-  const info = parseInfo(key, response, checksums && range === undefined);
+  const fields = fieldsOf(response.headers);
+  const info = parseFields(key, fields, checksums && range === undefined);
   if (!info.ok) return info;
-  const length = parseLength(response.headers.get("content-length")) ?? 0;
+  const length = parseLength(fields.get("content-length")) ?? 0;
   const body = response.body ?? new Blob([]).stream();
   if (range === undefined) {
     return response.status === 200
       ? ok({ ...info.value, offset: 0, length, body })
       : fail(failure("source-bad-answer", "The source answered 206 to a request without a range."));
   }
-  const served = parseContentRange(response.headers.get("content-range"));
+  const served = parseContentRange(fields.get("content-range"));
   if (response.status !== 206 || served === null || served.end - served.start + 1 !== length) {
     return fail(failure("source-bad-answer", "The source did not answer the range that was asked for."));
   }
@@ -97,11 +106,11 @@ export function parseBody(
   return ok({ ...info.value, offset: served.start, length, body });
 }
 
-function httpMetadata(headers: Headers): HttpMetadata {
+function httpMetadata(fields: Fields): HttpMetadata {
   const http: HttpMetadata = {};
   const take = (name: string, set: (value: string) => void) => {
-    const value = headers.get(name);
-    if (value !== null && value !== "") set(value);
+    const value = fields.get(name);
+    if (value !== undefined && value !== "") set(value);
   };
   take("content-type", (value) => (http.contentType = value));
   // "aws-chunked" describes a transfer that is over; it is no part of the stored object.
@@ -203,7 +212,7 @@ const BAD_CREDENTIALS = new Set([
 const UNAVAILABLE = new Set([500, 502, 503, 504]);
 const OVERLOADED = new Set([429, 503, 504]);
 
-function parseContentRange(value: string | null): { start: number; end: number; size: number } | null {
+function parseContentRange(value: string | undefined): { start: number; end: number; size: number } | null {
   const match = /^bytes (\d+)-(\d+)\/(\d+)$/.exec(value ?? "");
   return match === null ? null : { start: Number(match[1]), end: Number(match[2]), size: Number(match[3]) };
 }
@@ -218,6 +227,6 @@ function parseRetryAfter(headers: Headers): number | null {
   return Math.max(0, Math.ceil((until - from) / 1000));
 }
 
-export function parseLength(value: string | null): number | null {
-  return value !== null && /^\d{1,15}$/.test(value) ? Number(value) : null;
+export function parseLength(value: string | undefined): number | null {
+  return value !== undefined && /^\d{1,15}$/.test(value) ? Number(value) : null;
 }

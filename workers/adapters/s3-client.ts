@@ -1,17 +1,21 @@
-import { AwsClient } from "aws4fetch";
 import { type Failure, failure } from "../core/failure.ts";
 import { fail, ok, type Result } from "../core/result.ts";
-import { encodeWireKey } from "../core/sigv4/wire-key.ts";
+import { canonicalQuery } from "../core/sigv4/canonical.ts";
+import { createHeaderSigner } from "../core/sigv4/sign-headers.ts";
+import { encodeRfc3986, encodeWireKey } from "../core/sigv4/wire-key.ts";
 import type { Credentials, SourceConfig } from "../core/source.ts";
 import { type Asked, classify } from "./s3-answers.ts";
+import { webHmac } from "./web-hmac.ts";
 
 export interface S3Request {
   method: "GET" | "HEAD" | "PUT" | "POST" | "DELETE";
-  /** Behind the bucket's URL: `pathOf(key)` and a query, or a query alone. */
-  path: string;
+  /** null: the bucket is asked. */
+  key: string | null;
+  query?: Readonly<Record<string, string>>;
   /** What its refusal is about. */
   asked: Asked;
-  headers?: HeadersInit;
+  /** By lower-case name. */
+  headers?: Readonly<Record<string, string>>;
   /** A stream must be of known length: S3 takes none without a Content-Length. */
   body?: ReadableStream<Uint8Array> | Uint8Array | string;
   /** Of the body. */
@@ -30,7 +34,7 @@ export interface S3Client {
 }
 
 /**
- * Requests to one S3-compatible bucket, signed with SigV4 by aws4fetch.
+ * Requests to one S3-compatible bucket, signed with SigV4.
  *
  * Redirects are never followed: S3 redirects to other regions and endpoints, and the signature would go along. Bodies
  * come as they are stored (`encodeResponseBody: "manual"`), else the runtime would decode gzip and the bytes would be
@@ -38,42 +42,37 @@ export interface S3Client {
  * guards them is TLS, and the MD5 or SHA-256 beside them.
  */
 export function createS3Client(source: SourceConfig, credentials: Credentials): S3Client {
-  const client = new AwsClient({ ...credentials, service: "s3", region: source.region, retries: 0 });
-  const base = bucketUrl(source);
+  const sign = createHeaderSigner(webHmac, { region: source.region, ...credentials });
+  const { origin, host, root } = bucketUrl(source);
 
   async function send(request: S3Request): Promise<Result<Response>> {
-    const { method, path, asked, headers, body, seconds, answerSeconds } = request;
+    const { method, key, asked, body, seconds, answerSeconds } = request;
     // The path's one segment: `new URL()` would take it for a step, and the bucket, or all buckets, be asked instead.
-    const step = /^\/(\.\.?)(\?|$)/.exec(path)?.[1];
-    if (step !== undefined) {
-      return fail(failure("unaddressable-key", `No URL leads to the key "${step}"; rename the object.`));
+    if (key === "." || key === "..") {
+      return fail(failure("unaddressable-key", `No URL leads to the key "${key}"; rename the object.`));
     }
-    const limit = new AbortController();
-    const limitTo = (ms: number) => setTimeout(() => limit.abort(new Error("it took too long")), ms);
-    // The time until the headers has a limit of its own: a body may take far longer.
-    const patience = Math.min(answerSeconds ?? Infinity, seconds ?? Infinity);
-    const timer = patience === Infinity ? null : limitTo(patience * 1000);
+    const path = key === null ? root : `${root}/${encodeWireKey(key)}`;
+    const query = canonicalQuery(request.query ?? {});
+    const limit = new Limit(seconds, answerSeconds ?? null);
     try {
-      const all = new Headers(headers);
-      // Without it servers may compress what they send.
-      all.set("accept-encoding", "identity");
-      if (body !== undefined) all.set("x-amz-content-sha256", "UNSIGNED-PAYLOAD");
-      // A URL and an init, never a Request: aws4fetch would clone and hold a Request's body.
-      const init = { method, headers: all, ...(body === undefined ? {} : { body }) };
-      const response = await fetch(await client.sign(`${base}${path}`, init), {
+      // Without Accept-Encoding servers may compress what they send.
+      const headers = { ...request.headers, "accept-encoding": "identity" };
+      const signed = await sign({ method, host, path: path === "" ? "/" : path, query, headers }, Date.now());
+      const response = await fetch(`${origin}${path}${query === "" ? "" : `?${query}`}`, {
+        method,
+        headers: signed,
+        ...(body === undefined ? {} : { body }),
         redirect: "manual",
         encodeResponseBody: "manual",
         signal: limit.signal,
       });
-      // A timer outlives a body that has come by then.
-      if (seconds !== null) limitTo(Math.min(seconds, bodySeconds(response)) * 1000);
+      limit.answered(response);
       if (response.status >= 200 && response.status < 300) return ok(response);
       return fail(classify(response, await readStart(response), asked));
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error);
-      return fail(failure("source-unreachable", `No answer from ${new URL(base).host}: ${reason}`));
-    } finally {
-      if (timer !== null) clearTimeout(timer);
+      limit.end();
+      return fail(failure("source-unreachable", `No answer from ${host}: ${reason}`));
     }
   }
 
@@ -88,20 +87,60 @@ export function createS3Client(source: SourceConfig, credentials: Credentials): 
   };
 }
 
-export const pathOf = (key: string): string => `/${encodeWireKey(key)}`;
+/**
+ * The time that a request may take: its answer, and its body. One timer serves both, for each costs the runtime as much as
+ * a signature does; it outlives a body that has come by then.
+ */
+class Limit {
+  readonly #limit = new AbortController();
+  readonly #seconds: number | null;
+  readonly #begun = Date.now();
+  readonly #timer: ReturnType<typeof setTimeout> | null;
+  #response: Response | null = null;
 
-export const queryOf = (parameters: readonly (readonly [name: string, value: string])[]): string =>
-  `?${parameters.map(([name, value]) => `${name}=${encodeURIComponent(value)}`).join("&")}`;
+  /** Seconds in all, null where only the answer is waited for; and until the answer's headers, where that is sooner. */
+  constructor(seconds: number | null, answerSeconds: number | null) {
+    this.#seconds = seconds;
+    const patience = Math.min(answerSeconds ?? Infinity, seconds ?? Infinity);
+    this.#timer = patience === Infinity ? null : setTimeout(() => this.#ring(), patience * 1000);
+  }
 
-/** Seconds in which a body should have come: a minute, and what it takes at 64 KiB/s. */
+  get signal(): AbortSignal {
+    return this.#limit.signal;
+  }
+
+  /** The headers have come. */
+  answered(response: Response): void {
+    if (this.#seconds === null) this.end();
+    this.#response = response;
+  }
+
+  end(): void {
+    if (this.#timer !== null) clearTimeout(this.#timer);
+  }
+
+  #ring(): void {
+    const left =
+      this.#response === null || this.#seconds === null
+        ? 0
+        : Math.min(this.#seconds, bodySeconds(this.#response)) * 1000 - (Date.now() - this.#begun);
+    if (left > 0) setTimeout(() => this.#ring(), left);
+    else this.#limit.abort(new Error("it took too long"));
+  }
+}
+
+/** Seconds in which an answer should have come whole: two minutes, and what it takes at 64 KiB/s. */
 const bodySeconds = ({ headers }: Response): number =>
-  60 + Number(headers.get("content-length") ?? Infinity) / (64 * 1024);
+  120 + Number(headers.get("content-length") ?? Infinity) / (64 * 1024);
 
-function bucketUrl(source: SourceConfig): string {
-  if (source.addressing === "path") return `${source.endpoint}/${source.bucket}`;
+/** `root` is the path of the bucket, "" where the host names it. */
+function bucketUrl(source: SourceConfig): { origin: string; host: string; root: string } {
   const endpoint = new URL(source.endpoint);
-  const path = endpoint.pathname === "/" ? "" : endpoint.pathname;
-  return `${endpoint.protocol}//${source.bucket}.${endpoint.host}${path}`;
+  if (source.addressing === "virtual") endpoint.host = `${source.bucket}.${endpoint.host}`;
+  const { origin, host, pathname } = endpoint;
+  const folder = pathname === "/" ? "" : decodeURIComponent(pathname);
+  const path = source.addressing === "virtual" ? folder : `${folder}/${source.bucket}`;
+  return { origin, host, root: path.split("/").map(encodeRfc3986).join("/") };
 }
 
 /** A page of 1,000 keys of 1,024 bytes each, percent-encoded, and their XML. */

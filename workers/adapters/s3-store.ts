@@ -6,7 +6,7 @@ import { fail, ok, type Result } from "../core/result.ts";
 import type { Credentials, SourceConfig } from "../core/source.ts";
 import type { ListPage, ObjectReader, PartSizeReader, PrefixReader } from "../ports/object-store.ts";
 import { parseBody, parseInfo, parseLength } from "./s3-answers.ts";
-import { createS3Client, pathOf, queryOf } from "./s3-client.ts";
+import { createS3Client } from "./s3-client.ts";
 import { type Listing, parseListing } from "./s3-xml.ts";
 
 /** How long a source is waited for, in seconds. */
@@ -38,17 +38,17 @@ export function createS3Store(
   /** One page of ListObjectsV2, in ascending order, whose keys all begin with `prefix`. */
   async function listOnce(
     { prefix, after, limit = LIST_MAX_KEYS }: Parameters<ObjectReader["list"]>[0],
-    more: readonly (readonly [name: string, value: string])[] = [],
+    more: Readonly<Record<string, string>> = {},
   ): Promise<Result<Listing>> {
-    const query = queryOf([
-      ["list-type", "2"],
-      ["encoding-type", "url"],
-      ["max-keys", String(limit)],
-      ["prefix", prefix],
-      ...(after === null ? [] : [["start-after", after] as const]),
+    const query = {
+      "list-type": "2",
+      "encoding-type": "url",
+      "max-keys": String(limit),
+      prefix,
+      ...(after === null ? {} : { "start-after": after }),
       ...more,
-    ]);
-    const answer = await client.sendAndRead({ method: "GET", path: query, asked: "listing", ...brief });
+    };
+    const answer = await client.sendAndRead({ method: "GET", key: null, query, asked: "listing", ...brief });
     if (!answer.ok) {
       // What is not found where a bucket is listed is the bucket.
       const { code, detail } = answer.failure;
@@ -63,7 +63,7 @@ export function createS3Store(
   return {
     async head(key, { checksums = false } = {}) {
       const headers = checksums ? CHECKSUMS : {};
-      const answer = await client.send({ method: "HEAD", path: pathOf(key), asked: "headers", headers, ...brief });
+      const answer = await client.send({ method: "HEAD", key, asked: "headers", headers, ...brief });
       return answer.ok ? parseInfo(key, answer.value, checksums) : answer;
     },
 
@@ -71,7 +71,7 @@ export function createS3Store(
       const malformed: NonNullable<ListPage["malformed"]> = [];
       let token: string | null = null;
       for (let pages = 0; pages <= EMPTY_PAGES_MAX; pages++) {
-        const listing = await listOnce(options, token === null ? [] : [["continuation-token", token]]);
+        const listing = await listOnce(options, token === null ? {} : { "continuation-token": token });
         if (!listing.ok) return listing;
         const { objects, keys, truncated } = listing.value;
         malformed.push(...listing.value.malformed);
@@ -92,7 +92,7 @@ export function createS3Store(
       // "/". S3 would roll them up to it once more.
       const isPrefix = after?.startsWith(prefix) === true && after.indexOf("/", prefix.length) === after.length - 1;
       const start = isPrefix ? `${after.slice(0, -1)}0` : after;
-      const listing = await listOnce({ prefix, after: start }, [["delimiter", "/"]]);
+      const listing = await listOnce({ prefix, after: start }, { delimiter: "/" });
       if (!listing.ok) return listing;
       const found = listing.value.prefixes.filter(
         (each) => each.startsWith(prefix) && (after === null || compareUtf8(each, after) > 0),
@@ -104,7 +104,7 @@ export function createS3Store(
       const isWhole = range === undefined;
       const answer = await client.send({
         method: "GET",
-        path: pathOf(key),
+        key,
         asked: "object",
         headers: {
           ...(isWhole ? {} : { range: formatRange(range) }),
@@ -121,14 +121,14 @@ export function createS3Store(
     },
 
     async firstPart(key) {
-      const path = `${pathOf(key)}?partNumber=1`;
-      const answer = await client.send({ method: "HEAD", path, asked: "headers", ...brief });
+      const query = { partNumber: "1" };
+      const answer = await client.send({ method: "HEAD", key, query, asked: "headers", ...brief });
       if (!answer.ok) {
         // Ceph and s3rver ignore the parameter, Swift answers 405, Miniflare 501, some 400: they do not tell.
         return answer.failure.code === "source-bad-answer" ? ok(null) : answer;
       }
-      const parts = parseLength(answer.value.headers.get("x-amz-mp-parts-count"));
-      const bytes = parseLength(answer.value.headers.get("content-length"));
+      const parts = parseLength(answer.value.headers.get("x-amz-mp-parts-count") ?? undefined);
+      const bytes = parseLength(answer.value.headers.get("content-length") ?? undefined);
       return ok(parts === null || bytes === null ? null : { bytes, parts });
     },
   };

@@ -5,8 +5,8 @@ import type { Credentials, SourceConfig } from "../core/source.ts";
 import type { MultipartWriter, ObjectInfo, ObjectWriter, PutOptions } from "../ports/object-store.ts";
 import { md5Of, sha256Of } from "./digest.ts";
 import { exactStream, wrongChecksum } from "./exact-stream.ts";
-import { classify, isEncrypted, parseEtag, parseInfo } from "./s3-answers.ts";
-import { createS3Client, pathOf, queryOf, type S3Client } from "./s3-client.ts";
+import { classify, fieldsOf, isEncrypted, parseEtag, parseInfo } from "./s3-answers.ts";
+import { createS3Client, type S3Client } from "./s3-client.ts";
 import { formatMetadata } from "./s3-metadata.ts";
 import { COPYING } from "./s3-store.ts";
 import { formatParts, parseCompleted, parseError, parseUploadId } from "./s3-xml.ts";
@@ -36,7 +36,7 @@ export const createS3Writer = (source: SourceConfig, credentials: Credentials): 
  */
 export function writerBy(client: S3Client): ObjectWriter & MultipartWriter {
   async function head(key: string): Promise<Result<ObjectInfo>> {
-    const answer = await client.send({ method: "HEAD", path: pathOf(key), asked: "headers", ...BRIEF });
+    const answer = await client.send({ method: "HEAD", key, asked: "headers", ...BRIEF });
     return answer.ok ? parseInfo(key, answer.value) : answer;
   }
 
@@ -65,7 +65,7 @@ export function writerBy(client: S3Client): ObjectWriter & MultipartWriter {
   }
 
   async function remove(key: string): Promise<Result<null>> {
-    const answer = await client.sendAndRead({ method: "DELETE", path: pathOf(key), asked: "write", ...BRIEF });
+    const answer = await client.sendAndRead({ method: "DELETE", key, asked: "write", ...BRIEF });
     if (answer.ok || answer.failure.code === "object-not-found") return ok(null);
     return answer;
   }
@@ -83,9 +83,9 @@ export function writerBy(client: S3Client): ObjectWriter & MultipartWriter {
     const sent = stream?.readable ?? body;
     const answer = await client.send({
       method: "PUT",
-      path: pathOf(key),
+      key,
       asked: "write",
-      headers,
+      headers: Object.fromEntries(headers),
       body: sent,
       bytes: size,
       ...LONG,
@@ -95,13 +95,14 @@ export function writerBy(client: S3Client): ObjectWriter & MultipartWriter {
       return fail((await stream?.broken) ?? conditional(answer.failure, onlyIf));
     }
     await answer.value.body?.cancel();
-    const etag = parseEtag(answer.value.headers);
+    const fields = fieldsOf(answer.value.headers);
+    const etag = parseEtag(fields);
     if (etag === "") return fail(failure("source-bad-answer", "The answer to a put has no ETag."));
     // A server that answers before it has the body keeps nobody waiting for the rest.
     await cancel(sent);
     const md5 = known ?? (await stream?.md5) ?? null;
     // An ETag of another form is no MD5 of anything, and says nothing.
-    if (/^[0-9a-f]{32}$/.test(etag) && etag !== md5 && !isEncrypted(answer.value.headers)) {
+    if (/^[0-9a-f]{32}$/.test(etag) && etag !== md5 && !isEncrypted(fields)) {
       await discard(key, etag);
       return fail(
         failure(
@@ -112,8 +113,6 @@ export function writerBy(client: S3Client): ObjectWriter & MultipartWriter {
     }
     return written(key, etag);
   }
-
-  const ofUpload = (key: string, uploadId: string) => pathOf(key) + queryOf([["uploadId", uploadId]]);
 
   return {
     async put(key, body, options) {
@@ -131,12 +130,12 @@ export function writerBy(client: S3Client): ObjectWriter & MultipartWriter {
       if (refused !== null) return fail(refused);
       const headers = formatMetadata(metadata);
       if (!headers.ok) return headers;
-      const path = `${pathOf(key)}?uploads=`;
       const answer = await client.sendAndRead({
         method: "POST",
-        path,
+        key,
+        query: { uploads: "" },
         asked: "write",
-        headers: headers.value,
+        headers: Object.fromEntries(headers.value),
         ...BRIEF,
       });
       if (!answer.ok) return answer;
@@ -145,25 +144,22 @@ export function writerBy(client: S3Client): ObjectWriter & MultipartWriter {
     },
 
     async uploadPart(key, uploadId, partNumber, body, bytes) {
-      const query = queryOf([
-        ["partNumber", String(partNumber)],
-        ["uploadId", uploadId],
-      ]);
-      const path = pathOf(key) + query;
-      const answer = await client.send({ method: "PUT", path, asked: "write", body, bytes, ...LONG });
+      const query = { partNumber: String(partNumber), uploadId };
+      const answer = await client.send({ method: "PUT", key, query, asked: "write", body, bytes, ...LONG });
       if (!answer.ok) {
         await cancel(body);
         return answer;
       }
       await answer.value.body?.cancel();
-      const etag = parseEtag(answer.value.headers);
+      const etag = parseEtag(fieldsOf(answer.value.headers));
       return etag === "" ? fail(failure("source-bad-answer", "The answer to a part has no ETag.")) : ok(etag);
     },
 
     async completeUpload(key, uploadId, parts, onlyIf) {
       const answer = await client.sendAndRead({
         method: "POST",
-        path: ofUpload(key, uploadId),
+        key,
+        query: { uploadId },
         asked: "write",
         headers: { "content-type": "application/xml", ...conditionOf(onlyIf) },
         body: formatParts(parts),
@@ -180,8 +176,13 @@ export function writerBy(client: S3Client): ObjectWriter & MultipartWriter {
     },
 
     async abortUpload(key, uploadId) {
-      const path = ofUpload(key, uploadId);
-      const answer = await client.sendAndRead({ method: "DELETE", path, asked: "write", ...BRIEF });
+      const answer = await client.sendAndRead({
+        method: "DELETE",
+        key,
+        query: { uploadId },
+        asked: "write",
+        ...BRIEF,
+      });
       return answer.ok || answer.failure.code === "upload-lost" ? ok(null) : answer;
     },
   };

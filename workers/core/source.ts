@@ -3,7 +3,10 @@ import { limitsSchema, presetSchema } from "./pressure/limits.ts";
 
 /** An S3-compatible bucket that data comes from, as it stands in the configuration. */
 export const sourceSchema = z.strictObject({
-  endpoint: z.url({ protocol: /^https?$/ }).refine((text) => !text.endsWith("/"), "has no trailing slash"),
+  endpoint: z
+    .url({ protocol: /^https?$/ })
+    .refine((text) => !text.endsWith("/"), "has no trailing slash")
+    .refine((text) => !text.includes("%"), "has no percent escapes"),
   region: z.string().min(1),
   bucket: z.string().min(1),
   /** "path": endpoint/bucket/key; "virtual": bucket.endpoint/key. */

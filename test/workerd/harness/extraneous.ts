@@ -22,12 +22,13 @@ export async function takeAway(prefix: string, keys: readonly string[]): Promise
 /** Has each listing that the source answers changed, until the test ends. */
 export function changeListings(change: (xml: string, query: URLSearchParams) => string): void {
   const real = globalThis.fetch.bind(globalThis);
-  vi.spyOn(globalThis, "fetch").mockImplementation((async (request: Request, init?: RequestInit) => {
+  vi.spyOn(globalThis, "fetch").mockImplementation(async (...args: Parameters<typeof fetch>) => {
+    const request = new Request(...args);
     const query = new URL(request.url).searchParams;
-    const answer = await real(request, init);
+    const answer = await real(request);
     if (!query.has("list-type") || answer.status !== 200) return answer;
     return new Response(change(await answer.text(), query), { headers: { "content-type": "application/xml" } });
-  }) as typeof fetch);
+  });
 }
 
 /** The listing, which is percent-encoded, with one entry changed, or left out. */
@@ -42,12 +43,13 @@ export const changeEntry = (xml: string, key: string, change: (entry: string) =>
  */
 export function smallPages(keys: number): void {
   const real = globalThis.fetch.bind(globalThis);
-  vi.spyOn(globalThis, "fetch").mockImplementation((async (request: Request, init?: RequestInit) => {
+  vi.spyOn(globalThis, "fetch").mockImplementation(async (...args: Parameters<typeof fetch>) => {
+    const request = new Request(...args);
     const url = new URL(request.url);
     const asked = url.searchParams.has("delimiter") ? 0 : Number(url.searchParams.get("max-keys") ?? 0);
     if (asked > keys) url.searchParams.set("max-keys", String(keys));
-    return real(asked > keys ? new Request(url, request) : request, init);
-  }) as typeof fetch);
+    return real(asked > keys ? new Request(url, request) : request);
+  });
 }
 
 /** Lines of the run's report, by key; a key may have one only. */

@@ -19,7 +19,8 @@ export function intercept(
 ): Wire[] {
   const wires: Wire[] = [];
   const real = globalThis.fetch.bind(globalThis);
-  vi.spyOn(globalThis, "fetch").mockImplementation((async (request: Request, init?: RequestInit) => {
+  vi.spyOn(globalThis, "fetch").mockImplementation(async (...args: Parameters<typeof fetch>) => {
+    const request = new Request(...args);
     const url = new URL(request.url);
     const bucket = `${new URL(ownSource().endpoint).pathname}/${ownSource().bucket}`;
     const wire = {
@@ -29,8 +30,8 @@ export function intercept(
       headers: new Headers(request.headers),
     };
     wires.push(wire);
-    return answer(wire, () => real(request, init));
-  }) as typeof fetch);
+    return answer(wire, () => real(request));
+  });
   return wires;
 }
 

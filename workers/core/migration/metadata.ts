@@ -44,5 +44,8 @@ export function metadataOfCopy<T extends Origin>(
 /** Bytes of metadata as R2 counts them towards its 8,192: names and values of the user's, values of HTTP's. */
 export function metadataBytes({ custom, http }: Metadata): number {
   const text = [...Object.entries(custom).flat(), ...Object.values(http).map(String)].join("");
-  return new TextEncoder().encode(text).length;
+  return ASCII.test(text) ? text.length : new TextEncoder().encode(text).length;
 }
+
+/** One byte a character: the printable ones of ASCII. */
+const ASCII = /^[ -~]*$/;

@@ -10,7 +10,8 @@
 import { failure } from "../failure.ts";
 import { PRESIGN_MAX_SECONDS } from "../limits.ts";
 import { fail, ok, type Result } from "../result.ts";
-import { type Hmac, type Sign, toHex } from "./hmac.ts";
+import { ALGORITHM, canonicalHeaders, canonicalQuery, scopeOf, signingKey } from "./canonical.ts";
+import { type Hmac, toHex } from "./hmac.ts";
 import { encodeRfc3986, encodeWireKey } from "./wire-key.ts";
 
 export interface PresignerOptions {
@@ -38,7 +39,6 @@ export interface PresignRequest {
 
 export type Presign = (request: PresignRequest) => Promise<Result<string>>;
 
-const ALGORITHM = "AWS4-HMAC-SHA256";
 const RESERVED_QUERY = /^x-amz-(algorithm|credential|date|expires|signedheaders|signature)$/i;
 
 const encoder = new TextEncoder();
@@ -50,7 +50,7 @@ const encoder = new TextEncoder();
 export async function createPresigner(hmac: Hmac, options: PresignerOptions, nowMs: number): Promise<Presign> {
   const endpoint = parseEndpoint(options.endpoint);
   const time = formatAmzDate(nowMs);
-  const scope = `${time.slice(0, 8)}/${options.region}/s3/aws4_request`;
+  const scope = scopeOf(time, options.region);
   const sign = await signingKey(hmac, options.secretAccessKey, scope);
 
   return async (request) => {
@@ -81,13 +81,6 @@ export async function createPresigner(hmac: Hmac, options: PresignerOptions, now
   };
 }
 
-/** A chain of HMACs over the date, the region, the service and `aws4_request`, which is the scope's own text. */
-async function signingKey(hmac: Hmac, secretAccessKey: string, scope: string): Promise<Sign> {
-  let sign = await hmac.hmacKey(encoder.encode(`AWS4${secretAccessKey}`));
-  for (const step of scope.split("/")) sign = await hmac.hmacKey(await sign(encoder.encode(step)));
-  return sign;
-}
-
 function parseEndpoint(text: string): Result<{ protocol: string; host: string; path: string }> {
   try {
     const { protocol, host, pathname } = new URL(text);
@@ -116,24 +109,6 @@ function screen({ key, expiresSeconds, query = {} }: PresignRequest): ReturnType
   }
   return undefined;
 }
-
-function canonicalHeaders(headers: Readonly<Record<string, string>>, host: string): [string, string][] {
-  const tidy = new Map<string, string>();
-  for (const [name, value] of Object.entries(headers)) tidy.set(name.toLowerCase(), value.trim().replace(/\s+/g, " "));
-  return [...tidy.set("host", host)].sort(byName);
-}
-
-/** Sorted by encoded name; the same text goes over the wire, so that no parser's taste comes between. */
-function canonicalQuery(query: Readonly<Record<string, string>>): string {
-  const pairs = Object.entries(query).map(([name, value]): [string, string] => [
-    encodeRfc3986(name),
-    encodeRfc3986(value),
-  ]);
-  const sorted = pairs.sort(byName).map((pair) => pair.join("="));
-  return sorted.join("&");
-}
-
-const byName = ([a]: [string, string], [b]: [string, string]): number => (a < b ? -1 : a > b ? 1 : 0);
 
 /** `YYYYMMDDTHHMMSSZ`, in UTC. The core knows no Date; Howard Hinnant's `civil_from_days` counts from 1 March 0000. */
 export function formatAmzDate(epochMs: number): string {
