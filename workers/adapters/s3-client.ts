@@ -51,13 +51,13 @@ export function createS3Client(source: SourceConfig, credentials: Credentials): 
     if (key === "." || key === "..") {
       return fail(failure("unaddressable-key", `No URL leads to the key "${key}"; rename the object.`));
     }
-    const path = key === null ? root : `${root}/${encodeWireKey(key)}`;
+    const path = key === null ? root || "/" : `${root}/${encodeWireKey(key)}`;
     const query = canonicalQuery(request.query ?? {});
     const limit = new Limit(seconds, answerSeconds ?? null);
     try {
       // Without Accept-Encoding servers may compress what they send.
       const headers = { ...request.headers, "accept-encoding": "identity" };
-      const signed = await sign({ method, host, path: path === "" ? "/" : path, query, headers }, Date.now());
+      const signed = await sign({ method, host, path, query, headers }, Date.now());
       const response = await fetch(`${origin}${path}${query === "" ? "" : `?${query}`}`, {
         method,
         headers: signed,
@@ -134,13 +134,12 @@ const bodySeconds = ({ headers }: Response): number =>
   120 + Number(headers.get("content-length") ?? Infinity) / (64 * 1024);
 
 /** `root` is the path of the bucket, "" where the host names it. */
-function bucketUrl(source: SourceConfig): { origin: string; host: string; root: string } {
-  const endpoint = new URL(source.endpoint);
-  if (source.addressing === "virtual") endpoint.host = `${source.bucket}.${endpoint.host}`;
-  const { origin, host, pathname } = endpoint;
+function bucketUrl({ endpoint, bucket, addressing }: SourceConfig): { origin: string; host: string; root: string } {
+  const { protocol, host, pathname } = new URL(endpoint);
   const folder = pathname === "/" ? "" : decodeURIComponent(pathname);
-  const path = source.addressing === "virtual" ? folder : `${folder}/${source.bucket}`;
-  return { origin, host, root: path.split("/").map(encodeRfc3986).join("/") };
+  const at = addressing === "virtual" ? `${bucket}.${host}` : host;
+  const path = addressing === "virtual" ? folder : `${folder}/${bucket}`;
+  return { origin: `${protocol}//${at}`, host: at, root: path.split("/").map(encodeRfc3986).join("/") };
 }
 
 /** A page of 1,000 keys of 1,024 bytes each, percent-encoded, and their XML. */
