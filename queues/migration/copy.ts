@@ -149,7 +149,12 @@ async function putBody(item: CopyItem, from: ObjectBody, run: Copying, passage: 
     onlyIf: item.was === null ? ("absent" as const) : { etag: item.was },
   };
   const key = storeKeyOf(run, item.key);
-  if (passage === "piped" && expected === undefined) return run.store.put(key, from.body, options);
+  if (passage === "piped" && expected === undefined) {
+    const put = await run.store.put(key, from.body, options);
+    // One that was refused at once took nothing: the source's connection would stay with it.
+    if (!put.ok) await from.body.cancel().catch(() => undefined);
+    return put;
+  }
   if (item.size <= HELD_MAX_BYTES) {
     const bytes = await readAll(from);
     if (!bytes.ok) return bytes;

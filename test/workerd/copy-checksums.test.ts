@@ -147,6 +147,19 @@ describe.each([
   });
 });
 
+describe("an object that R2 does not take", () => {
+  it("is let go of at the source, where not a byte of it was read", async () => {
+    const { run, item } = await given(bytesOf(100, 1), {});
+    const object = must<ObjectBody>(await run.source.get("object"));
+    await object.body.cancel();
+    let isCancelled = false;
+    const body = new ReadableStream<Uint8Array>({ cancel: () => void (isCancelled = true) });
+    const put = await putWhole(item, { ...object, custom: { much: "x".repeat(9000) }, body }, run, "piped");
+    expect(put).toMatchObject({ ok: false, failure: { code: "metadata-too-large" } });
+    expect(isCancelled).toBe(true);
+  });
+});
+
 describe("an object that is copied in parts", () => {
   const bytes = bytesOf(2 * PART_BYTES + 12_345, 11);
   const pieces = [

@@ -51,6 +51,21 @@ describe("a request to a source", () => {
     expect(await sent(source, key, query)).toBe(url);
   });
 
+  it("names a bucket in the host as URLs do, in lower case", async () => {
+    expect(await sent({ ...virtual, bucket: "Data" }, "k")).toBe("https://data.s3.example:9000/k");
+  });
+
+  it("is not made where the bucket can be in no host", async () => {
+    const source = { ...virtual, endpoint: "http://127.0.0.1:9000" };
+    const answer = await createS3Client(source, credentials).send({
+      method: "GET",
+      key: "k",
+      asked: "object",
+      seconds: 1,
+    });
+    expect(answer).toMatchObject({ ok: false, failure: { code: "misconfigured" } });
+  });
+
   it("is not made for a key that every URL takes for a step", async () => {
     const fetched = vi.spyOn(globalThis, "fetch");
     const answer = await createS3Client(path, credentials).send({
@@ -94,7 +109,7 @@ describe("the time that a source has", () => {
   it.each([
     ["the headers, a minute", 70_000, 10, 500, 60],
     ["a small body, two minutes in all", 1000, 10, 500, 120],
-    ["a larger one, what it takes at 64 KiB/s besides", 1000, 6_553_600, 500, 220],
+    ["a larger one, what it takes at 16 KiB/s besides", 1000, 1_638_400, 500, 220],
     ["the largest, all that a request has", 1000, 5_000_000_000, 500, 500],
   ])("is limited for %s", async (_, afterMs, length, seconds, endsAt) => {
     vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "Date"] });
@@ -105,6 +120,27 @@ describe("the time that a source has", () => {
     await vi.advanceTimersByTimeAsync(200);
     expect(aborted()).toContain("it took too long");
     expect((await answered).ok).toBe(afterMs < 60_000);
+  });
+
+  it.each([
+    ["a reader's", null],
+    ["a copy's", 500],
+  ])("ends for a refusal whose reason never comes, %s", async (_, seconds) => {
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "Date"] });
+    vi.spyOn(globalThis, "fetch").mockImplementation(async (__, init) => {
+      const body = new ReadableStream({
+        start(controller) {
+          controller.enqueue(new TextEncoder().encode("<Err"));
+          init?.signal?.addEventListener("abort", () => controller.error(init.signal?.reason));
+        },
+      });
+      return new Response(body, { status: 503 });
+    });
+    const { answered } = await get(seconds);
+    await scheduler.wait(5);
+    await vi.advanceTimersByTimeAsync(60_000);
+    expect(await answered).toMatchObject({ ok: false, failure: { code: "source-unavailable" } });
+    expect(vi.getTimerCount()).toBe(0);
   });
 
   it("is a reader's own, once there is an answer", async () => {

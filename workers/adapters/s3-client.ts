@@ -43,10 +43,12 @@ export interface S3Client {
  */
 export function createS3Client(source: SourceConfig, credentials: Credentials): S3Client {
   const sign = createHeaderSigner(webHmac, { region: source.region, ...credentials });
-  const { origin, host, root } = bucketUrl(source);
+  const base = bucketUrl(source);
 
   async function send(request: S3Request): Promise<Result<Response>> {
     const { method, key, asked, body, seconds, answerSeconds } = request;
+    if (!base.ok) return base;
+    const { origin, host, root } = base.value;
     // The path's one segment: `new URL()` would take it for a step, and the bucket, or all buckets, be asked instead.
     if (key === "." || key === "..") {
       return fail(failure("unaddressable-key", `No URL leads to the key "${key}"; rename the object.`));
@@ -66,9 +68,14 @@ export function createS3Client(source: SourceConfig, credentials: Credentials): 
         encodeResponseBody: "manual",
         signal: limit.signal,
       });
-      limit.answered(response);
-      if (response.status >= 200 && response.status < 300) return ok(response);
-      return fail(classify(response, await readStart(response), asked));
+      if (response.status >= 200 && response.status < 300) {
+        limit.answered(response);
+        return ok(response);
+      }
+      // Why it was refused is told in the time for the answer; where it is not, the status says enough.
+      const said = await readStart(response);
+      limit.end();
+      return fail(classify(response, said, asked));
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error);
       limit.end();
@@ -109,7 +116,7 @@ class Limit {
     return this.#limit.signal;
   }
 
-  /** The headers have come. */
+  /** The headers have come, and a body is to follow. */
   answered(response: Response): void {
     if (this.#seconds === null) this.end();
     this.#response = response;
@@ -129,17 +136,27 @@ class Limit {
   }
 }
 
-/** Seconds in which an answer should have come whole: two minutes, and what it takes at 64 KiB/s. */
+/** Seconds in which an answer should have come whole: two minutes, and what it takes at 16 KiB/s. */
 const bodySeconds = ({ headers }: Response): number =>
-  120 + Number(headers.get("content-length") ?? Infinity) / (64 * 1024);
+  120 + Number(headers.get("content-length") ?? Infinity) / (16 * 1024);
 
-/** `root` is the path of the bucket, "" where the host names it. */
-function bucketUrl({ endpoint, bucket, addressing }: SourceConfig): { origin: string; host: string; root: string } {
+interface BucketUrl {
+  origin: string;
+  host: string;
+  /** The path of the bucket, "" where the host names it. */
+  root: string;
+}
+
+function bucketUrl({ endpoint, bucket, addressing }: SourceConfig): Result<BucketUrl> {
   const { protocol, host, pathname } = new URL(endpoint);
   const folder = pathname === "/" ? "" : decodeURIComponent(pathname);
-  const at = addressing === "virtual" ? `${bucket}.${host}` : host;
-  const path = addressing === "virtual" ? folder : `${folder}/${bucket}`;
-  return { origin: `${protocol}//${at}`, host: at, root: path.split("/").map(encodeRfc3986).join("/") };
+  const isInHost = addressing === "virtual";
+  const path = isInHost ? folder : `${folder}/${bucket}`;
+  // As the URL is written that is sent: a host is in lower case.
+  const url = URL.parse(`${protocol}//${isInHost ? `${bucket}.` : ""}${host}`);
+  if (url === null)
+    return fail(failure("misconfigured", `No host can be called "${bucket}.${host}"; address it by path.`));
+  return ok({ origin: url.origin, host: url.host, root: path.split("/").map(encodeRfc3986).join("/") });
 }
 
 /** A page of 1,000 keys of 1,024 bytes each, percent-encoded, and their XML. */

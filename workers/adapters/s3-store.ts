@@ -33,7 +33,7 @@ export function createS3Store(
   { answerSeconds, bodySeconds }: Patience = COPYING,
 ): ObjectReader & PartSizeReader & PrefixReader {
   const client = createS3Client(source, credentials);
-  const brief = { seconds: answerSeconds, answerSeconds };
+  const brief = { seconds: 2 * answerSeconds, answerSeconds };
 
   /** One page of ListObjectsV2, in ascending order, whose keys all begin with `prefix`. */
   async function listOnce(

@@ -7,7 +7,7 @@ export const sourceSchema = z.strictObject({
     .url({ protocol: /^https?$/ })
     .refine((text) => !text.endsWith("/"), "has no trailing slash")
     .refine((text) => !text.includes("%"), "has no percent escapes"),
-  region: z.string().min(1),
+  region: z.string().regex(/^[^/]+$/, "is a name without slashes"),
   bucket: z.string().min(1),
   /** "path": endpoint/bucket/key; "virtual": bucket.endpoint/key. */
   addressing: z.enum(["path", "virtual"]).default("path"),
