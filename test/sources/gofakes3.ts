@@ -2,7 +2,7 @@
  * gofakes3, a third implementation, in memory. Keeps any key and user metadata up to 2,000 bytes, but neither
  * Cache-Control nor Content-Language nor Expires. Checks no signature. Answers an upload in parts with the ETag of parts,
  * and everything after with the MD5 of the whole; ignores partNumber. Its listings ignore encoding-type=url and name no
- * storage class.
+ * storage class, and date an object by themselves, now and then a second later than where it is read.
  */
 import { join } from "node:path";
 import { startChildServer } from "./child-server.ts";
@@ -31,6 +31,7 @@ export async function startGofakes3(): Promise<SourceServer> {
       tellsPartSize: false,
       checksSignatures: false,
       keepsChecksums: false,
+      datesTwice: true,
     },
   });
 }

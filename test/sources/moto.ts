@@ -42,6 +42,7 @@ export async function startMoto(): Promise<SourceServer> {
       tellsPartSize: true,
       checksSignatures: false,
       keepsChecksums: true,
+      datesTwice: false,
     },
     putMany: (bucket, prefix, objects) => putMany(server.endpoint, bucket, prefix, objects),
   });

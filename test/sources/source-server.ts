@@ -25,6 +25,8 @@ export interface Manners {
   checksSignatures: boolean;
   /** Whether it keeps checksums beside ETags. */
   keepsChecksums: boolean;
+  /** Whether it takes the time of an object twice, so that it may be listed a second later than it is read. */
+  datesTwice: boolean;
 }
 
 /** Where a listing is plain XML 1.0 these are lost: Go's encoder writes U+FFFD for each (XML 1.0, section 2.2). */

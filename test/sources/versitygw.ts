@@ -67,6 +67,7 @@ export async function startVersityGw(): Promise<SourceServer> {
       tellsPartSize: true,
       checksSignatures: true,
       keepsChecksums: true,
+      datesTwice: false,
     },
   });
 }
