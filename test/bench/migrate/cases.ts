@@ -53,8 +53,8 @@ export const MEMORY: readonly Corpus[] = [10_000, 200_000].map((objects) => {
   return { name: `memory-${objects}`, objects, bytes: 64, partBytes: null };
 });
 /**
- * Copied by the bare loop before: workerd takes memory from the system as it likes, 600 to 700 MiB for 20,000 objects of a
- * bare loop, and after that no more.
+ * Copied before: workerd takes memory from the system as it likes, 600 to 700 MiB for the first 20,000 objects, be it of a
+ * bare loop or of a migration, and after that little more.
  */
 export const MEMORY_BEFORE: Corpus = { name: "memory-before", objects: 30_000, bytes: 64, partBytes: null };
 /** MiB by which the peaks may differ: a leak of 700 bytes an object is more, workerd's own moods are less. */

@@ -4,22 +4,19 @@ import { type Corpus, MEMORY_BEFORE, MEMORY_SLACK_MIB } from "./cases.ts";
 import type { BenchSource } from "./source.ts";
 import { type Stage, startStage } from "./stage.ts";
 
-/** Keys of one request to the bare loop: an invocation that copies tens of thousands would be another thing. */
-const KEYS_AT_ONCE = 500;
-
 /** The most memory that workerd has in a migration, by the number of objects, each in a process of its own. */
 export async function* measureMemory(
   source: BenchSource,
   corpora: readonly Corpus[],
   faults: string[],
 ): AsyncGenerator<Measurement> {
-  const before = await source.fill(MEMORY_BEFORE);
+  await source.fill(MEMORY_BEFORE);
   const peaks: { objects: number; mebibytes: number }[] = [];
   for (const corpus of corpora) {
     await source.fill(corpus);
     const stage = await startStage(source);
     try {
-      await grow(stage, before);
+      await grow(stage);
       resetPeak(stage.pid);
       await stage.register(corpus.name, corpus.name, `${corpus.name}/`);
       await stage.migrate(corpus.name, "straight");
@@ -46,10 +43,10 @@ export async function* measureMemory(
   };
 }
 
-async function grow(stage: Stage, keys: readonly string[]): Promise<void> {
-  const prefix = `${MEMORY_BEFORE.name}/`;
-  for (let from = 0; from < keys.length; from += KEYS_AT_ONCE) {
-    await stage.bareLoop(keys.slice(from, from + KEYS_AT_ONCE), prefix);
-  }
-  await stage.empty(prefix);
+/** Has each isolate take what it will take from the system, by a migration like the one that is measured. */
+async function grow(stage: Stage): Promise<void> {
+  const { name } = MEMORY_BEFORE;
+  await stage.register(name, name, `${name}/`);
+  await stage.migrate(name, "straight");
+  await stage.empty(`${name}/`);
 }
