@@ -149,6 +149,14 @@ describe("repeated halving", () => {
     );
   });
 
+  test("ends where keys are around the surrogates, which are no characters", () => {
+    const keys = ["\u00e9\ud7ff", "\u00e9\ud7ffa", "\u00e9\ue000", "\u{10ffff}", "\u{10ffff}a"];
+    const { cuts, stuck } = halve(keys, "");
+    expect(stuck).toEqual([]);
+    expect(cuts).toBeLessThan(200 * keys.length);
+    expect(midpoint("\ud7fe", "\ue000", "")).toBe("\ud7ff");
+  });
+
   test("ends where keys differ only by what cannot be written, and leaves these together", () => {
     expect(halve(["a\u0001", "a\u0002", "b"], "")).toMatchObject({ stuck: [["a\u0001", "a\u0002"]] });
   });

@@ -104,6 +104,10 @@ const SLOTS = 97;
 const FIRST_PRINTABLE = 0x20;
 const FIRST_OTHER = 0x7f;
 const POINTS = 0x110000;
+/** Code points that are no characters. They have no room here: the middle of what lies around them would never leave it. */
+const SURROGATES = 0xd800;
+const BEHIND_SURROGATES = 0xe000;
+const CHARACTERS = POINTS - (BEHIND_SURROGATES - SURROGATES);
 /** What doubles tell apart, and somewhat less. */
 const NARROWEST = 2 ** -50;
 /** Characters of which the arithmetic takes note: eight slots of slots are what doubles hold. */
@@ -112,12 +116,18 @@ const DIGITS = 8;
 function startOf(point: number): number {
   if (point < FIRST_PRINTABLE) return (point + 1) / (FIRST_PRINTABLE + 1) / SLOTS;
   if (point < FIRST_OTHER) return (point - FIRST_PRINTABLE + 1) / SLOTS;
-  return (SLOTS - 1 + (point - FIRST_OTHER) / POINTS) / SLOTS;
+  return (SLOTS - 1 + (rankOf(point) - FIRST_OTHER) / CHARACTERS) / SLOTS;
+}
+
+/** Counts characters, without surrogates. */
+function rankOf(point: number): number {
+  if (point < SURROGATES) return point;
+  return Math.max(point, BEHIND_SURROGATES) - (BEHIND_SURROGATES - SURROGATES);
 }
 
 function sizeOf(point: number): number {
   if (point < FIRST_PRINTABLE) return 1 / (FIRST_PRINTABLE + 1) / SLOTS;
-  return point < FIRST_OTHER ? 1 / SLOTS : 1 / POINTS / SLOTS;
+  return point < FIRST_OTHER ? 1 / SLOTS : 1 / CHARACTERS / SLOTS;
 }
 
 /** Where a text lies in [0, 1). */
@@ -157,7 +167,8 @@ function halfway(low: readonly number[], high: readonly number[] | null): number
 
 /** The character of the last slot at this place, or the next that may be written. */
 function otherAt(place: number): number {
-  const point = FIRST_OTHER + Math.floor((place * SLOTS - (SLOTS - 1)) * POINTS);
+  const rank = FIRST_OTHER + Math.floor((place * SLOTS - (SLOTS - 1)) * CHARACTERS);
+  const point = rank < SURROGATES ? rank : rank + (BEHIND_SURROGATES - SURROGATES);
   return Math.max(nextPoint(Math.min(point, POINTS - 1) - 1) ?? 0, FIRST_OTHER);
 }
 
@@ -180,6 +191,6 @@ function nextPoint(point: number): number | null {
   const next = point + 1;
   if (next < FIRST_PRINTABLE) return FIRST_PRINTABLE;
   if (next >= FIRST_OTHER && next < 0xa0) return 0xa0;
-  if (next >= 0xd800 && next < 0xe000) return 0xe000;
+  if (next >= SURROGATES && next < BEHIND_SURROGATES) return BEHIND_SURROGATES;
   return next < POINTS ? next : null;
 }
