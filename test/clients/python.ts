@@ -8,7 +8,7 @@ import { installOnce, PENSTOCK_FOLDER, run } from "../sources/install.ts";
 
 const VENV = join(PENSTOCK_FOLDER, "venv-clients");
 const REQUIREMENTS = join(import.meta.dirname, "requirements.txt");
-const SCRIPT_DEADLINE_MS = 5 * 60_000;
+const SCRIPT_DEADLINE_MS = 30 * 60_000;
 
 const PYTHON_ENV = {
   // What it compiles is kept, wherever the machine says otherwise, and outside the sources.

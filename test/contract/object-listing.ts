@@ -37,7 +37,7 @@ export function describeListing(it: () => ReaderSetup): void {
       const strangers = ["man", "many", "many-", "many0", "manyx/1", "manz"];
       beforeAll(async () => {
         await it().give([...keys, ...strangers].map((key) => ({ key, bytes: utf8("x") })));
-      }, 60_000);
+      }, 300_000);
 
       test("has at most 1,000 keys a page, and is resumed after the last until the end", async () => {
         const walked = await walk(it().reader, prefix);

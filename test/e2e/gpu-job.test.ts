@@ -172,7 +172,7 @@ describe("a GPU job", () => {
         expect(page.objects).toHaveLength(1);
         return page.objects[0];
       },
-      { timeout: 15_000, interval: 200 },
+      { timeout: 240_000, interval: 200 },
     );
     const etag = md5(new TextEncoder().encode("step,loss\n1,0.25\n"));
     expect(row).toMatchObject({ key: "runs/unet-7/loss.csv", size: 17, etag, proof: null, writer: job.id });

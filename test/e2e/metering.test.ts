@@ -89,7 +89,7 @@ const expectSeen = (reads: Reads | undefined, { requests, bytes, withBytes, miss
   expect(hits + misses + bypasses).toBe(withBytes);
 };
 
-const reported = { timeout: 15_000, interval: 200 };
+const reported = { timeout: 240_000, interval: 200 };
 /** Two intervals, after which nothing is on its way any more. */
 const settle = () => sleep(2500);
 

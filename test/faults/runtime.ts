@@ -12,7 +12,7 @@ import type { Source } from "../harness/local-source.ts";
 import { freePort } from "../harness/ports.ts";
 
 const PROGRAM = fileURLToPath(new URL("./runtime-process.ts", import.meta.url));
-const STARTS_WITHIN_MS = 30_000;
+const STARTS_WITHIN_MS = 300_000;
 const BUCKETS = { DATASETS: "penstock-datasets", SYSTEM: "penstock-system" };
 
 /** What one Worker runs with. */

@@ -56,7 +56,7 @@ export async function followMigration(
   id: string,
   options: { onStatus?: (status: Migration) => void; timeoutMs?: number } = {},
 ): Promise<Migration> {
-  const until = Date.now() + (options.timeoutMs ?? 120_000);
+  const until = Date.now() + (options.timeoutMs ?? 600_000);
   for (;;) {
     const status = await client.call<Migration>("GET", `/v1/migrations/${id}`);
     options.onStatus?.(status);

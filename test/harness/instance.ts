@@ -7,7 +7,7 @@ import type { Source } from "./local-source.ts";
 import { freePort } from "./ports.ts";
 
 export const ROOT = resolve(import.meta.dirname, "../..");
-const STARTS_WITHIN_MS = 60_000;
+const STARTS_WITHIN_MS = 300_000;
 
 /** A Worker running under `wrangler dev`, with everything it needs made up for it. */
 export interface Instance {
@@ -90,7 +90,7 @@ export async function startInstance(options: InstanceOptions): Promise<Instance>
   const stop = async () => {
     process.off("exit", kill);
     killGroup(child, "SIGTERM");
-    await Promise.race([ended, sleep(5000)]);
+    await Promise.race([ended, sleep(60_000)]);
     kill();
     await ended;
   };

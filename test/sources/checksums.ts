@@ -10,7 +10,7 @@ import type { SourceServer } from "./servers.ts";
 
 const MiB = 1024 * 1024;
 const SOURCE_PREFIX = "checksums/";
-const TIMEOUT_MS = 120_000;
+const TIMEOUT_MS = 600_000;
 
 interface Case {
   key: string;

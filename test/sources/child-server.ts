@@ -6,9 +6,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
-const START_DEADLINE_MS = 60_000;
+const START_DEADLINE_MS = 300_000;
 const HEALTH_POLL_MS = 50;
-const HEALTH_ANSWER_MS = 2_000;
+const HEALTH_ANSWER_MS = 30_000;
 const PORTS_TO_TRY = 5;
 const LOG_TAIL_CHARACTERS = 4_000;
 

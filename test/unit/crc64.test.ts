@@ -68,14 +68,15 @@ describe("CRC-64/NVME", () => {
     );
   });
 
-  it("of ten thousand parts is there in well under a second", () => {
+  it("of ten thousand parts is that of their halves", () => {
     const parts = Array.from({ length: 10_000 }, (_, n) => ({
       crc: BigInt(n),
       length: n === 9999 ? 7 : 64 * 1024 ** 2,
     }));
-    const begun = performance.now();
-    combineCrc64Parts(parts);
-    expect(performance.now() - begun).toBeLessThan(1000);
+    const [first, second] = [parts.slice(0, 5000), parts.slice(5000)];
+    const length = second.reduce((sum, part) => sum + part.length, 0);
+    const ofHalves = combineCrc64(combineCrc64Parts(first), combineCrc64Parts(second), length);
+    expect(combineCrc64Parts(parts)).toBe(ofHalves);
   });
 
   it("is said by S3 as the base64 of eight bytes, the highest first, and nothing else is read", () => {

@@ -164,12 +164,12 @@ describe("a list of entity tags", () => {
     );
   });
 
-  test("a hostile list costs time in proportion to its length", () => {
-    for (const header of ['"'.repeat(99_999), '",'.repeat(50_000), "W/".repeat(50_000), " ".repeat(99_999) + '"']) {
-      const start = performance.now();
-      parseEtagList(header);
-      expect(performance.now() - start).toBeLessThan(1000);
-    }
+  test("a hostile list is read to its end: a backtracking pattern would not come back", () => {
+    const tags = (header: string) => parseEtagList(header).length;
+    expect(tags('"'.repeat(999_999))).toBe(0);
+    expect(tags('",'.repeat(500_000))).toBe(250_000);
+    expect(tags("W/".repeat(500_000))).toBe(1);
+    expect(tags(`${" ".repeat(999_999)}"`)).toBe(0);
   });
 });
 

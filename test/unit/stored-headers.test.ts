@@ -163,11 +163,10 @@ test("whatever is stored, the headers are ones that a browser's Headers takes, e
   );
 });
 
-test("hostile metadata of 8,192 bytes costs no noticeable time", () => {
+test("hostile metadata of 8,192 bytes is read like any other: a backtracking pattern would not come back", () => {
   for (const unit of [";", "; ", '"', "\\", ";a=", "multipart", "text/", "a+xml", "text/x-", " ", "\t;"]) {
     const value = `inline;${unit.repeat(8192 / unit.length)}!`;
-    const start = performance.now();
-    dataHeaders({ contentType: `text/html ${value}`, contentDisposition: value }, OPTIONS);
-    expect(performance.now() - start).toBeLessThan(1000);
+    const headers = dataHeaders({ contentType: `text/html ${value}`, contentDisposition: value }, OPTIONS);
+    expect(new Headers(headers).get("content-disposition")).not.toBeNull();
   }
 });

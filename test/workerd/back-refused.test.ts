@@ -24,7 +24,7 @@ import { bytesOf, fill, PART_BYTES, text } from "./harness/source.ts";
 
 afterEach(() => vi.restoreAllMocks());
 
-describe("a source that is not to be written", { timeout: 60_000 }, () => {
+describe("a source that is not to be written", { timeout: 300_000 }, () => {
   const small = text("an output");
   const large = bytesOf(2 * PART_BYTES + 5, 7);
 
@@ -94,7 +94,7 @@ describe("a source that is not to be written", { timeout: 60_000 }, () => {
   });
 });
 
-describe("what changes during a run back", { timeout: 60_000 }, () => {
+describe("what changes during a run back", { timeout: 300_000 }, () => {
   /** What happens once the listing is over. */
   const afterListing =
     (happens: () => Promise<void>) =>

@@ -47,7 +47,7 @@ async function younger(name: string): Promise<void> {
 const COPIED = ["out/large", "out/small", "put-again", "written-over"];
 const KEPT = ["gone/large", "gone/read", "gone/small", NFC];
 
-describe("a run back of a dataset whose manifest has no rows", { timeout: 60_000 }, () => {
+describe("a run back of a dataset whose manifest has no rows", { timeout: 300_000 }, () => {
   let run: TestRun;
   let asked: string[];
 
@@ -94,7 +94,7 @@ describe("a run back of a dataset whose manifest has no rows", { timeout: 60_000
   });
 });
 
-describe("what cannot be looked at", { timeout: 60_000 }, () => {
+describe("what cannot be looked at", { timeout: 300_000 }, () => {
   it("is looked at again, and is not brought back meanwhile", async () => {
     await younger("unseen");
     const failing = new Set(KEPT.map((key) => `unseen/${key}`));
@@ -123,7 +123,7 @@ describe("what cannot be looked at", { timeout: 60_000 }, () => {
   });
 });
 
-describe("a run back of such a dataset", { timeout: 60_000 }, () => {
+describe("a run back of such a dataset", { timeout: 300_000 }, () => {
   it("looks at the keys that it is given likewise", async () => {
     await younger("named");
     const run = await startRun("named", seen, { direction: "back", keys: ["gone/small", "out/small"] });

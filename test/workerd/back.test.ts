@@ -42,7 +42,7 @@ async function putParts(key: string, bytes: Uint8Array<ArrayBuffer>): Promise<st
   return (await upload.complete(parts)).etag;
 }
 
-describe("a run back", { timeout: 120_000 }, () => {
+describe("a run back", { timeout: 300_000 }, () => {
   const ODD = ["a b+c%2F&d=e.json", "schöne/höhe.bin", "日本/語.bin", "😀/'(*)!~.bin", "x//y", "dir/"];
   // The local endpoint refuses to be asked for such a key.
   const REFUSED = "out/a/../b";
@@ -167,7 +167,7 @@ describe("a run back", { timeout: 120_000 }, () => {
   });
 });
 
-describe("a run back is about", { timeout: 60_000 }, () => {
+describe("a run back is about", { timeout: 300_000 }, () => {
   it("what its filters let through, and no more is asked of R2 than that", async () => {
     await registerDataset("back-filter", "back-filter/");
     for (const key of ["out/a.json", "out/b.tmp", "out/c.json", "other/d.json"]) {

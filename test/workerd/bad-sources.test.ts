@@ -47,7 +47,7 @@ const watching = (run: TestRun, good: ReadonlyMap<string, unknown>) => async (le
 describe.each([
   ["held in memory", "memory", 3000],
   ["streamed", "stream", STREAMED],
-])("an object %s that its source serves wrongly", { timeout: 120_000 }, (_, name, size) => {
+])("an object %s that its source serves wrongly", { timeout: 300_000 }, (_, name, size) => {
   it("becomes a failure that says why, and all others are copied", async () => {
     const dataset = `bad-${name}`;
     const source = await fill(
@@ -79,7 +79,7 @@ describe.each([
   });
 });
 
-describe("an object copied in parts that its source serves wrongly", { timeout: 120_000 }, () => {
+describe("an object copied in parts that its source serves wrongly", { timeout: 300_000 }, () => {
   const PARTS = [
     ["html", "source-bad-answer", "Content-Type: text/html"],
     ["truncate", "source-truncated", "broke off"],
@@ -157,7 +157,7 @@ describe("a listing that its source serves wrongly", () => {
         if (letter.body.type === "list") lists += 1;
         return deliver(letter, seen);
       },
-      wait: () => passTime(run, 180),
+      wait: () => passTime(run),
     });
     return { run, source, lists: () => lists };
   }

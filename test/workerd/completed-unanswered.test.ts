@@ -33,7 +33,7 @@ async function start(name: string, fate: Fate = () => null) {
   return { run, source, created, completed: () => completed };
 }
 
-describe("an upload of an object that an earlier one of the run was completed to", { timeout: 60_000 }, () => {
+describe("an upload of an object that an earlier one of the run was completed to", { timeout: 300_000 }, () => {
   /** The object is copied exactly, the first upload is the one that was completed, and the second is not left open. */
   async function expectOne(
     { run, source, created, completed }: Awaited<ReturnType<typeof start>>,

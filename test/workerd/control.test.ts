@@ -11,6 +11,7 @@ import { around, type Recording } from "./harness/interrupted.ts";
 import { must, passTime, registerDataset, startRun, statusOf, type TestRun } from "./harness/run.ts";
 import { dice, SEED } from "./harness/seed.ts";
 import { bytesOf, envWith, fill, PART_BYTES, type Stored, text } from "./harness/source.ts";
+import { until } from "./harness/time.ts";
 import { notingUploads, stillOpen, type Upload } from "./harness/uploads.ts";
 
 let source: Map<string, Stored>;
@@ -111,7 +112,7 @@ async function carryTo(
       const handOver = () => deliver(letter, interrupted);
       return hooks.hand === undefined ? handOver() : hooks.hand(letter, handOver);
     },
-    wait: hooks.wait ?? (() => passTime(run, 180)),
+    wait: hooks.wait ?? (() => passTime(run)),
   });
   expect(isDone, "the run has come to the stage").toBe(true);
 }
@@ -125,7 +126,7 @@ const outboxOf = (run: TestRun) =>
       .toArray(),
   );
 
-describe("a run that is paused", { timeout: 240_000 }, () => {
+describe("a run that is paused", { timeout: 300_000 }, () => {
   it.each(STAGES)("%s begins nothing more, settles what it has begun, and goes on exactly", async (_, stage) => {
     const given = await start(`pause-${stage.type ?? "first"}`);
     const { run, created, letters, requests } = given;
@@ -147,7 +148,7 @@ describe("a run that is paused", { timeout: 240_000 }, () => {
           return "ack";
         },
         wait: async () => {
-          if (!isPaused) return passTime(run, 180);
+          if (!isPaused) return passTime(run);
           waits += 1;
           const { state, copied, secondsLeft } = await statusOf(run);
           expect({ state, isOver: secondsLeft === 0 && copied.objects === 0 }).toEqual({
@@ -192,7 +193,7 @@ describe("a run that is paused", { timeout: 240_000 }, () => {
       throw new Error("Queue is overloaded.");
     });
     const sending = stub.putOff(list?.seq ?? 0, 0);
-    await vi.waitUntil(() => isAsked);
+    await until(() => isAsked);
     must(await stub.pause());
     state.isPaused = true;
     await sending;
@@ -204,7 +205,7 @@ describe("a run that is paused", { timeout: 240_000 }, () => {
   });
 });
 
-describe("a run that is cancelled", { timeout: 240_000 }, () => {
+describe("a run that is cancelled", { timeout: 300_000 }, () => {
   /** What is kept of a cancelled run, whatever comes late; and that the next one takes it from there. */
   async function expectCancelled({ run, created, letters }: Given): Promise<void> {
     const before = await statusOf(run);
@@ -269,7 +270,7 @@ describe("a run that is cancelled", { timeout: 240_000 }, () => {
       },
       {
         wait: async () => {
-          if (!isPaused) return passTime(run, 180);
+          if (!isPaused) return passTime(run);
           isPaused = false;
           expect(await outboxOf(run)).not.toEqual([]);
           must(await migrationOf(env, run.id).cancel());
@@ -287,7 +288,7 @@ describe("a run that is cancelled", { timeout: 240_000 }, () => {
   });
 });
 
-it("a run that is done can be neither paused nor resumed nor cancelled", { timeout: 120_000 }, async () => {
+it("a run that is done can be neither paused nor resumed nor cancelled", { timeout: 300_000 }, async () => {
   const { run } = await start("ended");
   await carry(run);
   for (const control of ["cancel", "pause", "resume"] as const) {
@@ -297,7 +298,7 @@ it("a run that is done can be neither paused nor resumed nor cancelled", { timeo
   await expectExact(run, source);
 });
 
-describe("whatever happens to it on its way, a run", { timeout: 240_000 }, () => {
+describe("whatever happens to it on its way, a run", { timeout: 300_000 }, () => {
   /** Each letter is lost, or comes up to three times; in any order. */
   const misdeliver = (letters: readonly Letter[], chance: () => number): Letter[] =>
     letters
@@ -334,7 +335,7 @@ describe("whatever happens to it on its way, a run", { timeout: 240_000 }, () =>
       },
       wait: async () => {
         await stub.resume();
-        await passTime(run, 180);
+        await passTime(run);
       },
     });
     expect(Math.min(...Object.values(counts)), JSON.stringify(counts)).toBeGreaterThan(0);

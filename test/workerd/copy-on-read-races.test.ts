@@ -46,7 +46,7 @@ function beforePut(bucket: R2Bucket, happens: () => Promise<void>): R2Bucket {
   });
 }
 
-describe("a migration that meets what a reader's miss had copied since its listing", { timeout: 120_000 }, () => {
+describe("a migration that meets what a reader's miss had copied since its listing", { timeout: 300_000 }, () => {
   async function meet(dataset: string, copying: Record<string, unknown> = {}) {
     const source = await prepare(dataset);
     const { bucket, created } = notingUploads();
@@ -122,7 +122,7 @@ describe("a migration that meets what a reader's miss had copied since its listi
   });
 });
 
-describe("a copy on read that meets an object in R2 leaves it as it is", { timeout: 120_000 }, () => {
+describe("a copy on read that meets an object in R2 leaves it as it is", { timeout: 300_000 }, () => {
   const ofAStranger = text("a stranger's");
 
   it.each(KEYS)("a migration's (%s)", async (key) => {
@@ -182,7 +182,7 @@ describe("a copy on read that meets an object in R2 leaves it as it is", { timeo
   });
 });
 
-describe("a copy on read in parts", { timeout: 60_000 }, () => {
+describe("a copy on read in parts", { timeout: 300_000 }, () => {
   async function missLarge(dataset: string): Promise<{ message: ReturnType<typeof missOf>; stored: Stored }> {
     const stored = (await prepare(dataset)).get("large") as Stored;
     return { message: missOf(dataset, "large", stored), stored };

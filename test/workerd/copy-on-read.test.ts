@@ -43,7 +43,7 @@ async function missed(
   return { stored, message: missOf(dataset, key, stored) };
 }
 
-describe("a key that a reader missed is copied, proved and recorded like a migration's", { timeout: 60_000 }, () => {
+describe("a key that a reader missed is copied, proved and recorded like a migration's", { timeout: 300_000 }, () => {
   const SHAPES = [
     ["empty", "an empty object", 0, false, "md5"],
     ["small", "an object held in memory", 3000, false, "md5"],
@@ -94,7 +94,7 @@ describe("a key that a reader missed is copied, proved and recorded like a migra
   });
 });
 
-describe("a message that comes twice", { timeout: 60_000 }, () => {
+describe("a message that comes twice", { timeout: 300_000 }, () => {
   it.each([
     ["small", 3000],
     ["large", PART_BYTES + 1],
@@ -167,7 +167,7 @@ describe("a source that changed since the miss", () => {
   });
 });
 
-describe("a source with trouble", { timeout: 60_000 }, () => {
+describe("a source with trouble", { timeout: 300_000 }, () => {
   const FAULTS = ["reset", "503", "html", "html-same-etag", "truncate"] as const;
 
   it.each([...FAULTS, "wrong-byte"])(

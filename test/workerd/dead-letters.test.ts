@@ -32,7 +32,7 @@ function part(keys: readonly string[]): { there: Map<string, Stored>; lost: Map<
   return { there, lost: new Map([...source].filter(([key]) => keys.includes(key))) };
 }
 
-describe("what the queue gives up becomes failures with the keys named, and the run ends", { timeout: 120_000 }, () => {
+describe("what the queue gives up becomes failures with the keys named, and the run ends", { timeout: 300_000 }, () => {
   it("copy: the keys of the batch", async () => {
     const { run } = await start("dead-copy");
     let keys: string[] = [];

@@ -69,7 +69,7 @@ async function putByJob(dataset: string, key: string, bytes: Uint8Array): Promis
   must(await datasetOf(env, dataset).applyRows(`ds_${dataset}`, [{ ...row, ...placeOf(key) }]));
 }
 
-describe("a run with deleteExtraneous deletes in R2", { timeout: 120_000 }, () => {
+describe("a run with deleteExtraneous deletes in R2", { timeout: 300_000 }, () => {
   it("what migrations of the dataset wrote, nobody changed, and the source has no more; and nothing else", async () => {
     const name = "mixed";
     const large = bytesOf(PART_BYTES + 1, 5);
@@ -268,7 +268,7 @@ describe("a run with deleteExtraneous deletes in R2", { timeout: 120_000 }, () =
   });
 });
 
-describe("between the listing and the delete", { timeout: 120_000 }, () => {
+describe("between the listing and the delete", { timeout: 300_000 }, () => {
   /** Copies `a`, `gone/1` and `gone/2`, takes the last two away, and does this before each delete message. */
   async function meanwhile(name: string, happens: (source: Map<string, Stored>) => Promise<void>): Promise<TestRun> {
     const source = await copied(name, named("a", "gone/1", "gone/2"));
@@ -346,7 +346,7 @@ describe("between the listing and the delete", { timeout: 120_000 }, () => {
   });
 });
 
-describe("a delete message", { timeout: 120_000 }, () => {
+describe("a delete message", { timeout: 300_000 }, () => {
   const keys = ["a", "gone/1", "gone/2", `gone/${E_NFD}`];
 
   async function run(name: string, carrier: Carrier): Promise<void> {
@@ -400,7 +400,7 @@ describe("a delete message", { timeout: 120_000 }, () => {
   });
 });
 
-describe("a key that a run deleted", { timeout: 120_000 }, () => {
+describe("a key that a run deleted", { timeout: 300_000 }, () => {
   it("is not fetched back by a reader, nor by a run as long as the source's is not newer", async () => {
     const name = "graves";
     const dataset = await createDataset(name, { read: "through", source: { name: "test", prefix: `${name}/` } });
@@ -459,7 +459,7 @@ describe("a key that a run deleted", { timeout: 120_000 }, () => {
   });
 });
 
-describe("a destination that has much beside the source", { timeout: 120_000 }, () => {
+describe("a destination that has much beside the source", { timeout: 300_000 }, () => {
   it("is walked in steps, and every key that is gone is found once", async () => {
     const name = "steps";
     const gone = Array.from({ length: 60 }, (_, i) => `m/${String(i).padStart(3, "0")}`);
@@ -527,7 +527,7 @@ describe("a destination that has much beside the source", { timeout: 120_000 }, 
   );
 });
 
-it("a run that deletes and copies at once leaves the source's objects exactly", { timeout: 120_000 }, async () => {
+it("a run that deletes and copies at once leaves the source's objects exactly", { timeout: 300_000 }, async () => {
   const name = "both";
   const source = await copied(name, named("a", "b", "gone", "changed"));
   await takeAway(`${name}/`, ["gone"]);

@@ -1,24 +1,18 @@
-import { runDurableObjectAlarm } from "cloudflare:test";
-import { env } from "cloudflare:workers";
 import { beforeAll, describe, expect, it } from "vitest";
-import { migrationOf } from "../../workers/adapters/objects.ts";
 import { randomFrom } from "../harness/chance.ts";
 import { carry, type Letter } from "./harness/delivery.ts";
 import { expectExact } from "./harness/expect-exact.ts";
-import { registerDataset, startRun, type TestRun } from "./harness/run.ts";
+import { passTime, registerDataset, startRun, type TestRun } from "./harness/run.ts";
 import { SEED } from "./harness/seed.ts";
 import { envWith, fill, sixtyAndTwo, type Stored } from "./harness/source.ts";
 import { notingUploads, stillOpen, type Upload } from "./harness/uploads.ts";
-
-/** vitest.config.ts: SILENCE_SECONDS is 3. */
-const SILENCE_MS = 3000;
 
 /**
  * A migration under every kind of delivery that a queue may give: at least once, in any order, late, or never. The
  * Durable Objects, the consumers and the S3 endpoint are real; the queues are this test. Listing pages hold 20 keys,
  * so that there are several messages of a kind.
  */
-describe("whatever the queue does, every object is copied, proved and counted once", { timeout: 120_000 }, () => {
+describe("whatever the queue does, every object is copied, proved and counted once", { timeout: 300_000 }, () => {
   let source: Map<string, Stored>;
   beforeAll(async () => {
     const { objects, multipart } = sixtyAndTwo();
@@ -77,8 +71,7 @@ describe("whatever the queue does, every object is copied, proved and counted on
         }),
       wait: async () => {
         waits += 1;
-        await new Promise((done) => setTimeout(done, SILENCE_MS + 50));
-        await runDurableObjectAlarm(migrationOf(env, run.id));
+        await passTime(run);
       },
     });
     expect(lost.size).toBeGreaterThan(4);

@@ -29,7 +29,7 @@ async function tables(run: TestRun, ...names: string[]): Promise<number[]> {
   );
 }
 
-describe("a dry run", { timeout: 120_000 }, () => {
+describe("a dry run", { timeout: 300_000 }, () => {
   let source: Map<string, Stored>;
   let dry: { run: TestRun; status: MigrationStatus };
   let before: { r2: unknown; manifest: unknown };
@@ -50,7 +50,7 @@ describe("a dry run", { timeout: 120_000 }, () => {
     await carry(run, { arrange: (letters) => [...letters, ...letters].reverse() });
     dry = { run, status: await statusOf(run) };
     uploads = created.length;
-  }, 120_000);
+  }, 300_000);
 
   it("writes nothing: no object, no row, no upload, no lock; its report alone", async () => {
     expect(await inR2("dry")).toEqual(before.r2);
@@ -172,7 +172,7 @@ describe("a dry run", { timeout: 120_000 }, () => {
   });
 });
 
-describe("the hazards of a source", { timeout: 60_000 }, () => {
+describe("the hazards of a source", { timeout: 300_000 }, () => {
   const LONG = "l".repeat(1010);
   const NFD = "scho\u0308n";
   const objects = new Map<string, Uint8Array<ArrayBuffer>>([

@@ -18,7 +18,7 @@ const spelled = Array.from({ length: COUNT }, (_, i) => `e\u0301/${String(i).pad
 const nfc = (keys: readonly string[]) => keys.map((key) => key.normalize("NFC")).sort();
 const isDeleting = ({ body }: Letter) => body.type === "delete";
 
-describe("a page beside which R2 has more keys than can be asked for one by one", { timeout: 240_000 }, () => {
+describe("a page beside which R2 has more keys than can be asked for one by one", { timeout: 300_000 }, () => {
   it("asks for some of them, and each is looked at before it is deleted: what is gone goes, and all else stays", async () => {
     const name = "looked-up";
     await fill(`${name}/`, new Map([...spelled, "z"].map((key) => [key, text(key)])));

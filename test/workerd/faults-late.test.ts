@@ -31,7 +31,7 @@ const shuffled = (letters: readonly Letter[], chance: () => number): Letter[] =>
     .sort((a, b) => a.place - b.place)
     .map(({ letter }) => letter);
 
-describe("messages that come late", { timeout: 120_000 }, () => {
+describe("messages that come late", { timeout: 300_000 }, () => {
   it(`change nothing when all of them come again after the run (seed ${SEED})`, async () => {
     const { run, created } = await start("again-after");
     const letters: Letter[] = [];
@@ -74,7 +74,7 @@ describe("messages that come late", { timeout: 120_000 }, () => {
   });
 });
 
-describe("a user's put between the last part and complete", { timeout: 60_000 }, () => {
+describe("a user's put between the last part and complete", { timeout: 300_000 }, () => {
   it.each([
     ["where nothing was", null],
     ["over what was there", "an older object of theirs"],

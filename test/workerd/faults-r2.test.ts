@@ -30,7 +30,7 @@ const oneInFive =
     return die < 2 && method !== "createMultipartUpload" ? "unanswered" : null;
   };
 
-describe("R2 calls that fail", { timeout: 120_000 }, () => {
+describe("R2 calls that fail", { timeout: 300_000 }, () => {
   it(`are tried again, whether their work was done or not (seed ${SEED})`, async () => {
     const { run, created, failed } = await start("failing-calls", oneInFive(dice(1)));
     await carry(run);
@@ -80,7 +80,7 @@ describe("R2 calls that fail", { timeout: 120_000 }, () => {
     await carry(run, {
       wait: () => {
         waits += 1;
-        return passTime(run, 180);
+        return passTime(run);
       },
     });
     expect(failed()).toBeGreaterThan(4);

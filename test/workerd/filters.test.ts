@@ -19,7 +19,7 @@ async function runOf(dataset: string, options: Partial<MigrationOptions>, at: En
   return { run, status: await statusOf(run), lines: said(await reportLines(run)) };
 }
 
-describe("a filter", { timeout: 60_000 }, () => {
+describe("a filter", { timeout: 300_000 }, () => {
   const SIZES = new Map([
     ["a/0.bin", 0],
     ["a/10.bin", 10],
@@ -112,7 +112,7 @@ describe("a filter", { timeout: 60_000 }, () => {
   });
 });
 
-describe("what becomes of an object that R2 has already", { timeout: 120_000 }, () => {
+describe("what becomes of an object that R2 has already", { timeout: 300_000 }, () => {
   const POLICIES = ["if-different", "never", "always", "if-newer"] as const satisfies readonly Overwrite[];
   // By what R2 has: nothing; what was migrated; the same bytes, put by somebody; other bytes, from before and after what the
   // source has; what was migrated, and changed since on either side.
@@ -160,7 +160,7 @@ describe("what becomes of an object that R2 has already", { timeout: 120_000 }, 
       for (const key of STATES)
         versions.set(`${dataset}/${key}`, (await env.DATASETS.head(`${dataset}/${key}`))?.version);
     });
-  }, 120_000);
+  }, 300_000);
 
   it.each(POLICIES)("%s", async (overwrite) => {
     const dataset = `policy-${overwrite}`;

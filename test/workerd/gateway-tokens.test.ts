@@ -66,7 +66,7 @@ async function createJob(): Promise<string> {
   await jobOf(env, id).create({
     ...{ id, name: "j", dataset: "era5", datasetName: "era5", datasetId: dataset.id, version: "live" },
     ...{ bucket: "DATASETS", prefix: "era5/", input: { prefixes: [""], keys: [] } },
-    ...{ ttlSeconds: 3600, heartbeatTimeoutSeconds: 90, createdAt: now, expiresAt: now + 3_600_000 },
+    ...{ ttlSeconds: 3600, heartbeatTimeoutSeconds: 3600, createdAt: now, expiresAt: now + 3_600_000 },
   });
   return id;
 }
@@ -97,6 +97,7 @@ describe("time, with 60 seconds of skew", () => {
     ["not yet valid within the skew", 30, 3600, [200, "zero"], 200],
     ["not yet valid beyond the skew", 120, 3600, [403, "token-not-yet-valid"], "token-not-yet-valid"],
   ])("a capability and a job token, %s", async (_, from, until, readOutcome, beatOutcome) => {
+    vi.spyOn(Date, "now").mockReturnValue(Date.now());
     const times = { nbf: seconds() + from, exp: seconds() + until };
     expect(await read(await capability(times))).toEqual(readOutcome);
     expect(await beat(await jobToken(times))).toBe(beatOutcome);
@@ -115,6 +116,7 @@ describe("a capability", () => {
   });
 
   it("says what is wrong with it by a code of its own, on either door", async () => {
+    vi.spyOn(Date, "now").mockReturnValue(Date.now());
     const good = await capability({ pfx: ["t2m/"] });
     const looking = await capability({ ops: ["head"] });
     const cases: [string, string, string, number, string][] = [

@@ -10,7 +10,7 @@ import { registerDataset, startRun, statusOf } from "./harness/run.ts";
 import { bytesOf, envWith, fill, PART_BYTES, sixtyAndTwo, text } from "./harness/source.ts";
 import { notingUploads, stillOpen } from "./harness/uploads.ts";
 
-describe("a second run", { timeout: 120_000 }, () => {
+describe("a second run", { timeout: 300_000 }, () => {
   it("copies nothing where nothing changed, then only what was changed or added", async () => {
     const { objects, multipart } = sixtyAndTwo();
     const source = await fill("again/", objects, { multipart });
@@ -61,7 +61,7 @@ describe("a second run", { timeout: 120_000 }, () => {
   });
 });
 
-describe("what changes between listing and copying", { timeout: 60_000 }, () => {
+describe("what changes between listing and copying", { timeout: 300_000 }, () => {
   it.each([
     ["small", 100, 4000],
     ["large", PART_BYTES + 1, PART_BYTES + 4000],

@@ -26,11 +26,11 @@ const put = (dataset: string, format: Format, keys: readonly string[]) =>
 
 beforeAll(async () => {
   await fill("replaced-lists/", new Map([...OLD, ...NEW].map((key) => [key, text(key)])));
-}, 60_000);
+}, 300_000);
 
 const isReadOn = ({ body }: Letter): boolean => body.type === "keys" && body.offset > 0;
 
-describe("a list that is replaced while a run reads it", { timeout: 120_000 }, () => {
+describe("a list that is replaced while a run reads it", { timeout: 300_000 }, () => {
   /** A run of the old list; `before` happens before each of its messages. */
   async function runOf(dataset: string, format: Format, before: (letter: Letter) => unknown, seen = envWithSource({})) {
     await put(dataset, format, OLD);

@@ -27,7 +27,7 @@ async function runOf(dataset: string, options: Parameters<typeof startRun>[2]): 
   return run;
 }
 
-describe("a list of keys says what a run is about", { timeout: 60_000 }, () => {
+describe("a list of keys says what a run is about", { timeout: 300_000 }, () => {
   const KEYS = ["a b", "a,b", "dir/x", 'q"uote', "schöne/höhe", "日本", "other"];
   let serial = 0;
 
@@ -134,7 +134,7 @@ describe("a list of keys says what a run is about", { timeout: 60_000 }, () => {
   });
 });
 
-describe("a list that cannot be read", { timeout: 60_000 }, () => {
+describe("a list that cannot be read", { timeout: 300_000 }, () => {
   let serial = 0;
 
   async function failedBy(keys: KeyList, copied: readonly string[] = []): Promise<{ code: string; detail: string }> {
@@ -177,12 +177,12 @@ describe("a list that cannot be read", { timeout: 60_000 }, () => {
   });
 });
 
-describe("a list that takes several messages", { timeout: 240_000 }, () => {
+describe("a list that takes several messages", { timeout: 300_000 }, () => {
   const keys = Array.from({ length: 250 }, (_, i) => `k/${String(i).padStart(4, "0")}`);
 
   beforeAll(async () => {
     await fill("many-keys/", new Map(keys.map((key) => [key, text(key)])));
-  }, 60_000);
+  }, 300_000);
 
   it.each(["ndjson", "csv"])("is read on, each key once: %s", async (format) => {
     const dataset = `many-${format}`;
@@ -230,7 +230,7 @@ describe("a list that takes several messages", { timeout: 240_000 }, () => {
   });
 });
 
-describe("another run's report", { timeout: 60_000 }, () => {
+describe("another run's report", { timeout: 300_000 }, () => {
   it("is a list of keys: those that failed, or had any other outcome that is asked for", async () => {
     await fill("reported/", new Map(["a", "b", "c", "fault"].map((key) => [key, text(key)])));
     await fill("reported/", new Map([["large", bytesOf(PART_BYTES + 1, 1)]]));

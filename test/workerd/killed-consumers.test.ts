@@ -27,7 +27,7 @@ function firsts(): (letter: Letter) => boolean {
   return ({ body: { seq } }) => seen.size < seen.add(seq).size;
 }
 
-describe("a consumer may be killed anywhere", { timeout: 120_000 }, () => {
+describe("a consumer may be killed anywhere", { timeout: 300_000 }, () => {
   const recordings: Recording[] = ["recordPage", "settleBatch", "openUpload", "settlePart", "settleUpload"];
 
   it.each(recordings)("with its work done and not recorded: before %s", async (call) => {
@@ -53,7 +53,7 @@ describe("a consumer may be killed anywhere", { timeout: 120_000 }, () => {
   });
 });
 
-describe("two consumers at one upload", { timeout: 120_000 }, () => {
+describe("two consumers at one upload", { timeout: 300_000 }, () => {
   it("settle only the claim that holds a part", async () => {
     const { run, created } = await start("stale-claim");
     let stale = 0;
@@ -63,7 +63,7 @@ describe("two consumers at one upload", { timeout: 120_000 }, () => {
         // The first has sent its part and is slow to say so. Its claim runs out, and a second sends all parts again.
         const before = async () => {
           if (stale++ > 0) return;
-          await passTime(run, 10);
+          await passTime(run);
           await deliver({ ...letter }, run.env);
         };
         return deliver(letter, around(seen, "settlePart", { before }));
@@ -84,7 +84,7 @@ describe("two consumers at one upload", { timeout: 120_000 }, () => {
         // A part arrives at R2 long after its claim ran out, when a second has sent and settled all of them.
         const bucket = withUploadMethod(seen.DATASETS, "uploadPart", async (upload, ...args) => {
           if (replaced++ === 0) {
-            await passTime(run, 10);
+            await passTime(run);
             await deliver({ ...letter }, run.env);
           }
           return upload.uploadPart(...args);
@@ -131,7 +131,7 @@ describe("two consumers at one upload", { timeout: 120_000 }, () => {
   });
 });
 
-it("takes R2's word that an upload is gone, also before R2 has read the part", { timeout: 120_000 }, async () => {
+it("takes R2's word that an upload is gone, also before R2 has read the part", { timeout: 300_000 }, async () => {
   const { run, created } = await start("refused");
   let refused = 0;
   const bucket = withUploadMethod(run.env.DATASETS, "uploadPart", (upload, ...args) => {
@@ -144,7 +144,7 @@ it("takes R2's word that an upload is gone, also before R2 has read the part", {
   expect(await stillOpen(created)).toEqual([]);
 });
 
-describe("a run that has failed", { timeout: 120_000 }, () => {
+describe("a run that has failed", { timeout: 300_000 }, () => {
   it.each(["settlePart", "settleUpload"] as const)("stays quiet when a consumer comes late to %s", async (call) => {
     const { run, created } = await start(`late-${call.toLowerCase()}`, "v");
     let last: Letter | undefined;

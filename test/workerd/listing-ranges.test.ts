@@ -92,7 +92,7 @@ const AWKWARD = [
   "\uffeex",
 ].concat(["😀", "😀/1", "𐀀", "\u{10ffff}", "日本", "K/\u212b", "z"].concat(numbered(30, (i) => `n/${i}`)));
 
-describe("a listing that is cut into ranges", { timeout: 120_000 }, () => {
+describe("a listing that is cut into ranges", { timeout: 300_000 }, () => {
   let source: Map<string, Stored>;
   beforeAll(async () => {
     source = await fill("cut-up/", named(AWKWARD));
@@ -140,7 +140,7 @@ describe("a listing that is cut into ranges", { timeout: 120_000 }, () => {
   });
 });
 
-describe("a listing cuts itself", { timeout: 240_000 }, () => {
+describe("a listing cuts itself", { timeout: 300_000 }, () => {
   it("at the folders of the source, into no more ranges than are walked at once", async () => {
     const keys = numbered(30, (i) => i).flatMap((i) => [`f${i}/a`, `f${i}/b`, `f${i}/c`]);
     const source = await fill("folders/", named(keys));
@@ -227,7 +227,7 @@ describe("a listing cuts itself", { timeout: 240_000 }, () => {
   });
 });
 
-describe("a listing waits while the queue has more than enough to do", { timeout: 120_000 }, () => {
+describe("a listing waits while the queue has more than enough to do", { timeout: 300_000 }, () => {
   /** The Worker's environment in which the queue of migrations says that it holds so many messages. */
   const withBacklog = (metrics: () => Promise<{ backlogCount: number }>): Env => {
     const queue = { metrics } as unknown as Queue;

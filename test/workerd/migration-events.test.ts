@@ -128,13 +128,25 @@ describe("GET /v1/migrations/:id/events", () => {
     await events.next();
     await events.next();
     const before = asked.mock.calls.length;
-    await scheduler.wait(1500);
-    expect(asked).toHaveBeenCalledTimes(before);
+    const breathe = scheduler.wait.bind(scheduler, 50);
+    // The second between two looks is over when the test says so, or when its reader has gone.
+    let isOver: () => void = () => undefined;
+    const second = vi.spyOn(scheduler, "wait").mockImplementation(
+      (_, { signal } = {}) =>
+        new Promise((over, gone) => {
+          isOver = over;
+          signal?.addEventListener("abort", () => gone(signal.reason as Error));
+        }),
+    );
+    await breathe();
+    expect(second).not.toHaveBeenCalled();
     const next = events.next();
-    await scheduler.wait(100);
+    while (second.mock.calls.length === 0) await breathe();
     await events.cancel();
+    isOver();
     expect(await next).toBeNull();
-    await scheduler.wait(1500);
+    await breathe();
+    second.mockRestore();
     expect(asked).toHaveBeenCalledTimes(before);
     await carry(run);
   });

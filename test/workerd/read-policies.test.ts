@@ -1,11 +1,13 @@
 import { env } from "cloudflare:workers";
 import { afterEach, describe, expect, inject, it, vi } from "vitest";
 import { datasetOf } from "../../workers/adapters/objects.ts";
+import { FOLLOWER_PATIENCE_MS } from "../../workers/core/limits.ts";
 import type { DatasetConfig } from "../../workers/core/manifest/dataset.ts";
 import type { ThroughMessage } from "../../workers/core/migration/message.ts";
 import { type Answer, codeOf, createDataset, type Reading, sameBytes, seal, startIsolate } from "./harness/reading.ts";
 import { bytesOf, envWithSource, fill, type Stored, text } from "./harness/source.ts";
 import { deliverMiss, missOf } from "./harness/through.ts";
+import { holdTimers } from "./harness/time.ts";
 import { watchBucket } from "./harness/watched-bucket.ts";
 
 const MiB = 1024 * 1024;
@@ -92,6 +94,7 @@ describe("through: what R2 does not have", () => {
 
   it("causes one source request, however many ask at once", async () => {
     const { reading, at } = await given("at-once", { k: bytesOf(300_000, 4) });
+    holdTimers(FOLLOWER_PATIENCE_MS); // However long the source takes, nobody loses patience.
     const answers = await Promise.all(Array.from({ length: 24 }, () => reading.read("k")));
     for (const answer of answers) expectBytes(answer, at("k").bytes);
     expect(asked).toHaveBeenCalledTimes(1);

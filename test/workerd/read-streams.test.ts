@@ -4,6 +4,7 @@ import { HELD_MAX_BYTES, IN_FLIGHT_MAX_BYTES } from "../../workers/core/limits.t
 import { type Ask, createDataset, DOORS, sameBytes, seal, startIsolate } from "./harness/reading.ts";
 import type { Stored, TestDataset } from "./harness/reading.ts";
 import { bytesOf } from "./harness/source.ts";
+import { until } from "./harness/time.ts";
 import { watchBucket } from "./harness/watched-bucket.ts";
 
 const MiB = 1024 * 1024;
@@ -63,7 +64,7 @@ describe("the whole of an object that is too large to be held", () => {
     for (let taken = 0; taken < after;) taken += (await reader?.read())?.value?.length ?? after;
     await reader?.cancel();
     await settled();
-    await vi.waitUntil(() => operations[0]?.isCancelled);
+    await until(() => operations[0]?.isCancelled === true);
     expect(operations).toHaveLength(1);
     expect(operations[0]?.taken).toBeLessThan(after + MiB);
   });

@@ -28,7 +28,7 @@ async function proofsOf(run: TestRun): Promise<Record<string, unknown>> {
   return proofs;
 }
 
-describe("an object that is met again by another delivery of its message", { timeout: 60_000 }, () => {
+describe("an object that is met again by another delivery of its message", { timeout: 300_000 }, () => {
   /** What the source says of its objects beside the bytes, where it is asked for checksums. */
   async function vouching(stored: ReadonlyMap<string, Stored>): Promise<void> {
     const said = new Map<string, Record<string, string>>();
@@ -94,7 +94,7 @@ describe("an object that is met again by another delivery of its message", { tim
   });
 });
 
-describe("an older state of our own copy, which another delivery of its message finds", { timeout: 60_000 }, () => {
+describe("an older state of our own copy, which another delivery of its message finds", { timeout: 300_000 }, () => {
   const WAS = text("as it was listed");
   const IS = text("as it is now, and longer");
   const now = (name: string) => fill(`${name}/`, new Map([["x", IS]]));

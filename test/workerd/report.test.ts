@@ -31,7 +31,7 @@ async function expectReport(run: TestRun, keys: readonly string[]): Promise<Repo
   return lines;
 }
 
-describe("whatever the queue does, the report has one line of each object", { timeout: 180_000 }, () => {
+describe("whatever the queue does, the report has one line of each object", { timeout: 300_000 }, () => {
   const REFUSED = ["refused/fault-403", "refused/large-fault-403"];
   const CONFLICT = ["conflict/u\u0308", "conflict/\u00fc"];
   const keys: string[] = [];
@@ -43,7 +43,7 @@ describe("whatever the queue does, the report has one line of each object", { ti
     objects.set("refused/large-fault-403", bytesOf(PART_BYTES + 1, 77));
     source = await fill("lines/", objects, { multipart });
     keys.push(...objects.keys());
-  }, 60_000);
+  }, 300_000);
 
   async function reported(name: string, carrier: Carrier): Promise<void> {
     await registerDataset(name, "lines/");
@@ -121,7 +121,7 @@ describe("whatever the queue does, the report has one line of each object", { ti
   });
 });
 
-describe("lines that the run itself has", { timeout: 120_000 }, () => {
+describe("lines that the run itself has", { timeout: 300_000 }, () => {
   /** Failures that nobody has written a line of, as dead letters leave them. */
   const addFailures = (run: TestRun, count: number, isReported: 0 | 1): Promise<void> =>
     runInDurableObject(migrationOf(env, run.id), (_, { storage }) => {
@@ -202,7 +202,7 @@ describe("lines that the run itself has", { timeout: 120_000 }, () => {
   });
 });
 
-describe("the report of a run that was cancelled", { timeout: 120_000 }, () => {
+describe("the report of a run that was cancelled", { timeout: 300_000 }, () => {
   it("has what was done by then, and no more", async () => {
     const { objects } = sixtyAndTwo();
     await fill("stopped/", objects);
@@ -286,7 +286,7 @@ describe("the report of a run that was cancelled", { timeout: 120_000 }, () => {
   });
 });
 
-describe("where the report cannot be written", { timeout: 60_000 }, () => {
+describe("where the report cannot be written", { timeout: 300_000 }, () => {
   it("the work is not settled: it is done again, and found done", async () => {
     await fill(
       "unwritten/",

@@ -6,6 +6,7 @@ import { bytesOf as bytesIn, expectOk, refused, textAt } from "../contract/given
 import { intercept, refusal, type Wire, withHeaders } from "./harness/intercept.ts";
 import { bytesOf, text } from "./harness/source.ts";
 import { ownSource } from "./harness/own-source.ts";
+import { until } from "./harness/time.ts";
 
 const { endpoint, region, bucket, accessKeyId, secretAccessKey } = ownSource();
 const config = { endpoint, region, bucket, addressing: "path" } as const;
@@ -311,7 +312,7 @@ describe("the time that a write takes", () => {
         })) as typeof fetch,
     );
     const written = write();
-    await vi.waitUntil(() => fetched.mock.calls.length > 0);
+    await until(() => fetched.mock.calls.length > 0);
     await vi.advanceTimersByTimeAsync(seconds * 1000);
     return written;
   }

@@ -9,13 +9,13 @@ import { intercept, refusal } from "./harness/intercept.ts";
 import { around } from "./harness/interrupted.ts";
 import { unsettled } from "./harness/outbox.ts";
 import { reportLines, said } from "./harness/report-lines.ts";
-import { must, passTime, registerDataset, startRun, statusOf, type TestRun } from "./harness/run.ts";
+import { must, passTime, registerDataset, SILENCE_SECONDS, startRun, statusOf, type TestRun } from "./harness/run.ts";
 import { bytesOf, envWithSource, fill, PART_BYTES } from "./harness/source.ts";
 import { notingUploads, stillOpen } from "./harness/uploads.ts";
 
 afterEach(() => vi.restoreAllMocks());
 
-describe("what a consumer has copied whose message another has settled", { timeout: 60_000 }, () => {
+describe("what a consumer has copied whose message another has settled", { timeout: 300_000 }, () => {
   const MEANWHILE: [when: string, name: string, happens: (run: TestRun) => Promise<unknown>][] = [
     ["while the run goes on", "second-going-on", async () => undefined],
     ["after the run was cancelled", "second-cancelled", async ({ id }) => must(await migrationOf(env, id).cancel())],
@@ -58,9 +58,9 @@ describe("what a consumer has copied whose message another has settled", { timeo
   });
 });
 
-describe("parts that a dead consumer holds", { timeout: 60_000 }, () => {
-  /** vitest.config.ts: SILENCE_SECONDS is 3; a claim is good for three quarters of it. */
-  const CLAIM_SECONDS = 2.25;
+describe("parts that a dead consumer holds", { timeout: 300_000 }, () => {
+  /** A claim is good for three quarters of the silence. */
+  const CLAIM_SECONDS = 0.75 * SILENCE_SECONDS;
 
   const claimsOf = (run: TestRun) =>
     runInDurableObject(migrationOf(env, run.id), (_, { storage }) =>

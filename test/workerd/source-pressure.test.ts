@@ -1,9 +1,4 @@
-import {
-  createExecutionContext,
-  evictDurableObject,
-  runInDurableObject,
-  waitOnExecutionContext,
-} from "cloudflare:test";
+import { createExecutionContext, runInDurableObject, waitOnExecutionContext } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import { afterEach, beforeAll, beforeEach, describe, expect, inject, it, vi } from "vitest";
 import { sourceOf } from "../../workers/adapters/objects.ts";
@@ -15,6 +10,7 @@ import type { Lease } from "../../workers/core/pressure/lease.ts";
 import { configuredLimits, type Limits, PRESETS } from "../../workers/core/pressure/limits.ts";
 import { fail, ok, type Result } from "../../workers/core/result.ts";
 import { app } from "../../workers/gateway/app.ts";
+import { evictLimiter, holdClock, holding, pass, timely, watchedSources } from "./harness/clock.ts";
 import { createDataset, startIsolate } from "./harness/reading.ts";
 import { must } from "./harness/run.ts";
 import { bytesOf, fill } from "./harness/source.ts";
@@ -24,27 +20,12 @@ import { ownSource } from "./harness/own-source.ts";
 const NO_LIMITS = { requestsPerSecond: null, bytesPerSecond: null, connections: null };
 const MiB = 1024 * 1024;
 
-/*
- * The clock, of isolates and limiters alike, is the tests': it stands still while a request or a question to a limiter is
- * under way, so what is counted in a second of it is the same on a machine that is ten times slower.
- */
-const realTimeout = globalThis.setTimeout.bind(globalThis);
-const breathe = () => new Promise((done) => realTimeout(done, 1));
-/** Milliseconds of the clock after which what was asked is answered. */
-const STEP_MS = 50;
-let underWay = 0;
 /** Requests that reached the source. */
 let fetched = 0;
 
-/** Holds the clock until there is an answer, which waits for no time to pass. */
-async function holding<T>(asked: Promise<T>): Promise<T> {
-  underWay += 1;
-  return asked.finally(() => (underWay -= 1));
-}
-
 beforeEach(() => {
-  vi.useFakeTimers();
-  [underWay, fetched] = [0, 0];
+  holdClock();
+  fetched = 0;
   const real = globalThis.fetch.bind(globalThis);
   vi.spyOn(globalThis, "fetch").mockImplementation(async (...args: Parameters<typeof fetch>) => {
     fetched += 1;
@@ -55,28 +36,6 @@ afterEach(() => {
   vi.useRealTimers();
   vi.restoreAllMocks();
 });
-
-async function settle(): Promise<void> {
-  for (let quiet = 0; quiet < 2; quiet = underWay === 0 ? quiet + 1 : 0) await breathe();
-}
-
-/** Lets time pass. */
-async function pass(ms: number): Promise<void> {
-  await settle();
-  for (let left = ms; left > 0; left -= STEP_MS) {
-    await vi.advanceTimersByTimeAsync(Math.min(STEP_MS, left));
-    await settle();
-  }
-}
-
-const LATER = Symbol("later");
-
-/** Lets as much time pass as it takes. */
-async function timely<T>(begun: Promise<T>): Promise<T> {
-  await settle();
-  while ((await Promise.race([begun, Promise.resolve(LATER)])) === LATER) await pass(STEP_MS);
-  return begun;
-}
 
 /** What an isolate of its own sees: one source, behind the fault proxy, of a name that no other test uses. */
 function isolate(name: string, limits: Partial<Limits>, more: Record<string, unknown> = {}): Env {
@@ -95,26 +54,6 @@ function isolate(name: string, limits: Partial<Limits>, more: Record<string, unk
 const copying = (seen: Env, name: string) => must(sourceStoreOf(seen, name, "copying"));
 const reading = (seen: Env, name: string) => must(sourceStoreOf(seen, name, "reading"));
 const viewOf = (name: string, limits: Partial<Limits> = {}) => sourceOf(env, name).limits({ ...NO_LIMITS, ...limits });
-
-/** The limiters, of which the questions to them are counted, or answered with an error. */
-function watchedSources(fails = false) {
-  let asked = 0;
-  const getByName = (name: string) => {
-    const stub = env.SOURCE.getByName(name);
-    const lease = async (...args: Parameters<typeof stub.lease>) => {
-      asked += 1;
-      if (fails) throw new Error("The limiter is down.");
-      return holding(stub.lease(...args) as Promise<Lease>);
-    };
-    return new Proxy(stub, {
-      get: (target, property) => {
-        if (property === "lease") return lease;
-        return fails ? undefined : (Reflect.get(target, property) as unknown);
-      },
-    });
-  };
-  return { SOURCE: { getByName } as unknown as Env["SOURCE"], asked: () => asked };
-}
 
 const sleep = (ms: number) => new Promise((done) => setTimeout(done, ms));
 /** Milliseconds that a worker is busy with an answer. */
@@ -140,7 +79,7 @@ beforeAll(async () => {
   await fill("pressure/", new Map([...objects, ["large", bytesOf(1.5 * MiB, 2)]]));
 });
 
-describe("the limit of a source", { timeout: 60_000 }, () => {
+describe("the limit of a source", { timeout: 300_000 }, () => {
   it("is shared by the isolates that ask it, fairly", async () => {
     const limits = { requestsPerSecond: 40 };
     const [a, b] = [isolate("shared", limits), isolate("shared", limits)];
@@ -214,13 +153,13 @@ describe("the limit of a source", { timeout: 60_000 }, () => {
     };
     const began = Date.now();
     expect([await timely(get()), await timely(get())]).toEqual([1.5 * MiB, 1.5 * MiB]);
-    // 1.57 MB, less the second's tokens that were there, at 0.5 MB/s.
+    // Of the clock, which stands still meanwhile: 1.57 MB, less the second's tokens that were there, at 0.5 MB/s.
     expect(Date.now() - began).toBeGreaterThan(1900);
     expect(Date.now() - began).toBeLessThan(8000);
   });
 });
 
-describe("a connection is in use to the end of its body", { timeout: 60_000 }, () => {
+describe("a connection is in use to the end of its body", { timeout: 300_000 }, () => {
   /** Whether another request is let through in half a second. */
   const isFree = async (seen: Env, name: string): Promise<boolean> => {
     const before = fetched;
@@ -258,7 +197,7 @@ describe("a connection is in use to the end of its body", { timeout: 60_000 }, (
   });
 });
 
-describe("a source that says slow down", { timeout: 60_000 }, () => {
+describe("a source that says slow down", { timeout: 300_000 }, () => {
   it("is asked at half the rate from then on; a burst of refusals counts once, in all isolates", async () => {
     const limits = { requestsPerSecond: 1000 };
     const isolates = [isolate("burst", limits), isolate("burst", limits)];
@@ -273,7 +212,7 @@ describe("a source that says slow down", { timeout: 60_000 }, () => {
     expect(learnt.share).toBe(0.5);
     expect(inForce.requestsPerSecond).toBe(500);
     // What was learnt outlives the object in memory.
-    await evictDurableObject(sourceOf(env, "burst"));
+    await evictLimiter("burst");
     expect((await viewOf("burst", limits)).learnt.share).toBe(0.5);
   });
 
@@ -281,7 +220,7 @@ describe("a source that says slow down", { timeout: 60_000 }, () => {
     const answers: { at: number; isolate: string }[] = [];
     const open = (name: string) => {
       const pressure = new SourcePressure(NO_LIMITS, (ask, heard) =>
-        holding(sourceOf(env, "retry-after").lease(ask, heard, NO_LIMITS) as Promise<Lease>),
+        watchedSources().SOURCE.getByName("retry-after").lease(ask, heard, NO_LIMITS),
       );
       let isFirst = name === "a";
       const head = async (): Promise<Result<null>> => {
@@ -305,7 +244,7 @@ describe("a source that says slow down", { timeout: 60_000 }, () => {
   });
 });
 
-describe("the limiter", { timeout: 60_000 }, () => {
+describe("the limiter", { timeout: 300_000 }, () => {
   it("writes no row for a lease", async () => {
     const seen = isolate("rows", { requestsPerSecond: 500 });
     await timely(work(2500, 6, () => copying(seen, "rows").head("pressure/a")));
@@ -318,7 +257,7 @@ describe("the limiter", { timeout: 60_000 }, () => {
   it("that was reset goes on by what was changed, and its holders notice nothing", async () => {
     const seen = isolate("evicted", {});
     await sourceOf(env, "evicted").setLimits({ requestsPerSecond: 50 }, NO_LIMITS);
-    const evicting = sleep(1000).then(() => holding(evictDurableObject(sourceOf(env, "evicted"))));
+    const evicting = sleep(1000).then(() => evictLimiter("evicted"));
     const answers = await timely(work(3000, 6, async () => must(await copying(seen, "evicted").head("pressure/a"))));
     await evicting;
     // A second's tokens at first, and once more after the reset.
@@ -349,7 +288,7 @@ describe("the limiter", { timeout: 60_000 }, () => {
   });
 });
 
-describe("PATCH /v1/sources/:source/limits", { timeout: 60_000 }, () => {
+describe("PATCH /v1/sources/:source/limits", { timeout: 300_000 }, () => {
   const TOKENS = { admin: "pst_pressure-admin", submit: "pst_pressure-submit", limited: "pst_pressure-limited" };
   type Role = keyof typeof TOKENS;
 

@@ -15,7 +15,7 @@ const direct = envWithSource({});
 
 afterEach(() => vi.restoreAllMocks());
 
-describe("objects that some other tool copied", { timeout: 120_000 }, () => {
+describe("objects that some other tool copied", { timeout: 300_000 }, () => {
   const sizes = { small: 5000, whole: PART_BYTES + 77, "in-parts": 2 * PART_BYTES + 99, "few-parts": 12 * MiB };
   const objects = new Map(Object.entries(sizes).map(([key, size], seed) => [key, bytesOf(size, 40 + seed)]));
 
@@ -95,7 +95,7 @@ describe("objects that some other tool copied", { timeout: 120_000 }, () => {
   );
 });
 
-describe("a source whose ETags are no MD5s", { timeout: 60_000 }, () => {
+describe("a source whose ETags are no MD5s", { timeout: 300_000 }, () => {
   const OPAQUE = "0123456789abcdef0123456789abcdef";
   const bytes = bytesOf(3000, 60);
 
@@ -137,7 +137,7 @@ describe("a source whose ETags are no MD5s", { timeout: 60_000 }, () => {
   });
 });
 
-describe("parts that prove nothing but our own half of the way", { timeout: 60_000 }, () => {
+describe("parts that prove nothing but our own half of the way", { timeout: 300_000 }, () => {
   it("prove it again while R2 has what was put there", async () => {
     const objects = new Map([2, 3].map((parts) => [`${parts} parts`, bytesOf(parts * UNKNOWN_CUT - MiB, 70 + parts)]));
     await fill("own-cut/", objects, { multipart: new Set(objects.keys()), partBytes: UNKNOWN_CUT });

@@ -11,12 +11,12 @@ import { copied, flipped, readingBucket, said, verify } from "./harness/verify.t
 
 const isOf = (type: Letter["body"]["type"]) => (letter: Letter) => letter.body.type === type;
 
-describe("a verification goes on where it was", { timeout: 120_000 }, () => {
+describe("a verification goes on where it was", { timeout: 300_000 }, () => {
   beforeAll(async () => {
     const { objects, multipart } = sixtyAndTwo();
     await fill("verified-on/", objects, { multipart });
     await copied("verify-on", "verified-on/");
-  }, 120_000);
+  }, 300_000);
   const ALL = { md5: 61, etag: 1 };
 
   const recordings: Recording[] = ["recordPage", "settleBatch", "openUpload", "settlePart", "settleUpload"];
@@ -101,7 +101,7 @@ describe("a verification goes on where it was", { timeout: 120_000 }, () => {
   });
 });
 
-describe("R2 changes between the listing and the reading", { timeout: 60_000 }, () => {
+describe("R2 changes between the listing and the reading", { timeout: 300_000 }, () => {
   const objects = new Map([
     ["small", bytesOf(3000, 80)],
     ["large", bytesOf(2 * PART_BYTES + 3, 81)],
@@ -147,7 +147,7 @@ describe("R2 changes between the listing and the reading", { timeout: 60_000 }, 
   });
 });
 
-describe("the source changes between the listing and the reading", { timeout: 60_000 }, () => {
+describe("the source changes between the listing and the reading", { timeout: 300_000 }, () => {
   it("and it is judged as it is now", async () => {
     const bytes = { small: bytesOf(3000, 90), large: bytesOf(PART_BYTES + 5, 91), gone: bytesOf(3000, 92) };
     await fill("moving/", new Map(Object.entries(bytes)));

@@ -10,7 +10,7 @@ let source: Map<string, Stored>;
 beforeAll(async () => {
   const { objects, multipart } = sixtyAndTwo();
   source = await fill("verified/", objects, { multipart });
-}, 60_000);
+}, 300_000);
 
 /** Every ETag and time of upload under a dataset's prefix. */
 const stateOf = async (dataset: string) =>
@@ -19,7 +19,7 @@ const stateOf = async (dataset: string) =>
     at: uploaded.getTime(),
   }));
 
-describe("what was copied", { timeout: 120_000 }, () => {
+describe("what was copied", { timeout: 300_000 }, () => {
   it("verifies by its listing and deep, object by object, and nothing is written", async () => {
     await copied("verify-all", "verified/");
     const before = await stateOf("verify-all");
@@ -57,7 +57,7 @@ describe("what was copied", { timeout: 120_000 }, () => {
   });
 });
 
-describe("what is wrong in R2", { timeout: 120_000 }, () => {
+describe("what is wrong in R2", { timeout: 300_000 }, () => {
   it.each(["listing", "deep"] as const)("is found by %s: changed, missing, of another size", async (how) => {
     const dataset = `verify-wrong-${how}`;
     await copied(dataset, "verified/");

@@ -29,7 +29,7 @@ async function uploadsOf(run: TestRun): Promise<Record<string, number>> {
   return counted;
 }
 
-describe("objects in parts that wait for their turn are counted right", { timeout: 120_000 }, () => {
+describe("objects in parts that wait for their turn are counted right", { timeout: 300_000 }, () => {
   let source: Map<string, Stored>;
   beforeAll(async () => {
     const large = bytesOf(PART_BYTES + 1, 5);
@@ -85,7 +85,7 @@ describe("objects in parts that wait for their turn are counted right", { timeou
       wait: async () => {
         await stub.resume();
         await look();
-        await passTime(run, 180);
+        await passTime(run);
         await look();
       },
     });
@@ -97,7 +97,7 @@ describe("objects in parts that wait for their turn are counted right", { timeou
   });
 });
 
-describe("more objects in parts than are under way at once", { timeout: 120_000 }, () => {
+describe("more objects in parts than are under way at once", { timeout: 300_000 }, () => {
   const items = (from: number, to: number): CopyItem[] =>
     Array.from({ length: to - from }, (_, i) => ({
       key: `large/${String(from + i).padStart(4, "0")}`,

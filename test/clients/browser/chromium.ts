@@ -9,7 +9,7 @@ import { connectDevTools, type DevTools } from "./devtools.ts";
 import { openPage, type Page } from "./page.ts";
 
 const PROGRAMS = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
-const ENDS_WITHIN_MS = 5_000;
+const ENDS_WITHIN_MS = 60_000;
 
 const FLAGS = [
   "--headless",

@@ -1,7 +1,7 @@
 /** The Chrome DevTools Protocol over a pipe: JSON messages, each ended by a NUL. */
 import type { Readable, Writable } from "node:stream";
 
-const CALL_DEADLINE_MS = 20_000;
+const CALL_DEADLINE_MS = 300_000;
 
 export type Params = Record<string, unknown>;
 type Listener = (params: Params) => void;

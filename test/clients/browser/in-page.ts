@@ -105,7 +105,7 @@ export async function fetchTimed(url: string): Promise<{ inHeader: string[]; inE
   await response.arrayBuffer();
   const metrics = (response.headers.get("server-timing") ?? "").split(",");
   const inHeader = metrics.map((metric) => metric.split(";")[0]?.trim() ?? "");
-  for (let tries = 0; tries < 100; tries++) {
+  for (let tries = 0; tries < 3000; tries++) {
     const entry = performance.getEntriesByName(url, "resource").at(-1) as unknown as Timing | undefined;
     if (entry !== undefined) return { inHeader, inEntry: entry.serverTiming.map(({ name }) => name) };
     await new Promise((done) => setTimeout(done, 20));

@@ -2,7 +2,7 @@
 import { sleep } from "../../harness/instance.ts";
 import type { DevTools, Params } from "./devtools.ts";
 
-const SEEN_WITHIN_MS = 5_000;
+const SEEN_WITHIN_MS = 60_000;
 
 export interface Page {
   /**

@@ -82,7 +82,7 @@ export interface Carrier {
   hand?: (letter: Letter, seen: Env) => Promise<"ack" | "retry">;
   /** How many consumers work at once; one by default. */
   consumers?: number;
-  /** What happens where nothing is under way; by default three minutes pass. */
+  /** What happens where nothing is under way; by default the time passes after which silent work is sent again. */
   wait?: (run: TestRun) => Promise<void>;
 }
 
@@ -92,7 +92,7 @@ export interface Carrier {
  */
 export async function carry(run: TestRun, carrier: Carrier = {}): Promise<void> {
   const { arrange = (letters) => letters, hand = deliver, consumers = 1 } = carrier;
-  const wait = carrier.wait ?? (() => passTime(run, 180));
+  const wait = carrier.wait ?? (() => passTime(run));
   const postbox = new Postbox(run);
   let retries: Letter[] = [];
   for (let round = 0; round < ROUNDS_MAX; round++) {

@@ -67,11 +67,14 @@ export async function outerState(run: TestRun): Promise<{ lock: string | null; s
   return { lock: migration, state: entries.find(({ id }) => id === run.id)?.state };
 }
 
+/** Seconds after which work that is silent is believed lost, longer than any delay: nothing passes them but `passTime`. */
+export const SILENCE_SECONDS = env.SILENCE_SECONDS;
+
 /**
  * Lets time pass, as far as the Migration object can tell: what was due in so many seconds is due now, claims have run
  * out by as much; then the alarm rings.
  */
-export async function passTime(run: TestRun, seconds: number): Promise<void> {
+export async function passTime(run: TestRun, seconds = SILENCE_SECONDS): Promise<void> {
   const stub = migrationOf(env, run.id);
   await runInDurableObject(stub, (_, { storage }) => {
     storage.sql.exec("UPDATE outbox SET due_at = due_at - ?", seconds * 1000);
