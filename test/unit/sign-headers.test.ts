@@ -55,8 +55,10 @@ describe("a request that is signed in a header", () => {
   it("is signed as aws4fetch signs it, whatever the key", async () => {
     const sign = createHeaderSigner(webHmac, options);
     const key = fc.string({ unit: "grapheme", minLength: 1, maxLength: 30 }).filter((text) => text.isWellFormed());
+    // Keys that are nothing but a dot segment are refused before: no escape keeps a URL from losing them.
+    const addressable = key.filter((text) => text !== "." && text !== "..");
     await fc.assert(
-      fc.asyncProperty(key, async (text) => {
+      fc.asyncProperty(addressable, async (text) => {
         const request = { ...get, path: `/bucket/${encodeWireKey(text)}` };
         expect((await sign(request, now))["authorization"]).toBe(await theirs(request));
       }),
