@@ -17,16 +17,35 @@ export function settlementOf(failed: Failure): Settlement {
 }
 
 /** Runs the work of each message of a batch and settles each on its own; one that throws is delivered again. */
-export async function settleEach(batch: MessageBatch, work: (body: unknown) => Promise<Settlement>): Promise<void> {
-  for (const message of batch.messages) {
-    try {
-      const settlement = await work(message.body);
-      if (settlement.kind === "ack") message.ack();
-      else message.retry({ delaySeconds: settlement.delaySeconds ?? redeliverySeconds(message.attempts) });
-    } catch (error) {
-      console.error(JSON.stringify({ message: "message failed", queue: batch.queue, error: String(error) }));
-      message.retry({ delaySeconds: redeliverySeconds(message.attempts) });
-    }
+export async function settleEach(
+  { queue, messages }: Pick<MessageBatch, "queue" | "messages">,
+  work: (body: unknown) => Promise<Settlement>,
+): Promise<void> {
+  for (const message of messages) {
+    await settleTogether(queue, [{ message, value: message.body }], async ([body]) => [await work(body)]);
+  }
+}
+
+/**
+ * Runs one work for several messages and settles each as it says, in their order; where it throws, or says nothing of one,
+ * that is delivered again.
+ */
+export async function settleTogether<T>(
+  queue: string,
+  messages: readonly { message: Message; value: T }[],
+  work: (values: T[]) => Promise<readonly Settlement[]>,
+): Promise<void> {
+  if (messages.length === 0) return;
+  let settlements: readonly Settlement[] = [];
+  try {
+    settlements = await work(messages.map(({ value }) => value));
+  } catch (error) {
+    console.error(JSON.stringify({ message: "message failed", queue, error: String(error) }));
+  }
+  for (const [index, { message }] of messages.entries()) {
+    const settlement = settlements[index] ?? { kind: "retry" };
+    if (settlement.kind === "ack") message.ack();
+    else message.retry({ delaySeconds: settlement.delaySeconds ?? redeliverySeconds(message.attempts) });
   }
 }
 

@@ -1,81 +1,93 @@
 import { DurableObject } from "cloudflare:workers";
 import { type Failure, failure } from "../../workers/core/failure.ts";
-import { MANIFEST_MAX_BYTES } from "../../workers/core/limits.ts";
+import { CONSUMER_MAX_SECONDS, MANIFEST_MAX_BYTES } from "../../workers/core/limits.ts";
 import {
   changedDataset,
   type DatasetChanges,
   type DatasetConfig,
+  DEFAULT_RESOLVE_ORDER,
   type ReaderView,
 } from "../../workers/core/manifest/dataset.ts";
-import { PROOFS, type Proof, type Row } from "../../workers/core/manifest/row.ts";
+import { DEFAULT_RULES, placeOf, type PlaceRule } from "../../workers/core/manifest/place.ts";
+import { EVERYTHING, type ManifestQuery, type Position, type RowPage } from "../../workers/core/manifest/query.ts";
+import type { AskedEntry, FoundEntry } from "../../workers/core/manifest/registry-diff.ts";
+import type { Resolution } from "../../workers/core/manifest/resolve.ts";
+import { type Place, PROOFS, type Proof, type Row, type Stage, STAGES } from "../../workers/core/manifest/row.ts";
+import type {
+  SealBody,
+  SealedFile,
+  SealedIndex,
+  VersionInfo,
+  VersionName,
+} from "../../workers/core/manifest/version.ts";
+import { newId } from "../../workers/adapters/ids.ts";
+import { createR2Store } from "../../workers/adapters/r2-store.ts";
+import { r2StoreOf } from "../../workers/adapters/r2-stores.ts";
+import type {
+  ReconcileMessage,
+  Side,
+  UnhashedRow,
+  WalkCounts,
+  WalkedRow,
+  WalkStatus,
+} from "../../workers/core/manifest/reconcile.ts";
 import { pack } from "../../workers/core/migration/pack.ts";
-import { compareUtf8, prefixEnd } from "../../workers/core/migration/utf8-order.ts";
 import type { Remembered } from "../../workers/core/migration/join.ts";
 import { fail, ok, type Result } from "../../workers/core/result.ts";
 import { Access } from "./access.ts";
+import { type Answered, type Asked, type FeedCounts, Feeds, type Hint } from "./feeds.ts";
+import { type ComputedChecksums, type Observation, type Question, Rows, type SaidChecksums } from "./rows.ts";
+import { Chores } from "./chores.ts";
+import { TombstoneExpiry } from "./expiry.ts";
+import { type KeptEntry, Names } from "./names.ts";
+import { Placing } from "./placing.ts";
+import { Queries } from "./queries.ts";
+import { SCHEMA } from "./schema.ts";
+import { Sealing, type SealingStores } from "./sealing.ts";
+import { upgrade } from "./upgrade.ts";
+import { VERSION_SCHEMA, Versions } from "./versions.ts";
+import { rowsBeside, rowsUnhashed } from "./walk-rows.ts";
+import { Walk, type WalkStep } from "./walk.ts";
 
-export interface ManifestPage {
-  rows: StoredRow[];
-  /** The last key of a page that has a next one. */
-  next: string | null;
+/** A version, and where it is kept. */
+export interface SealedVersion {
+  datasetId: string;
+  info: VersionInfo;
+  index: SealedIndex | null;
+  files: SealedFile[];
+  /** Of version.json. */
+  document: { bytes: number; etag: string; sha256: string } | null;
 }
-
-export type StoredRow = Row & { stage: string | null; category: string | null; updatedAt: number; seq: number };
 
 /** What the manifest knows of a key, for whoever plans with it. */
 export type RememberedRow = Remembered & { key: string; size: number; proof: Proof | null };
+
+interface Total {
+  proof: string;
+  objects: number;
+  bytes: number;
+}
 
 export interface ManifestSummary {
   objects: number;
   bytes: number;
   proofs: Partial<Record<Proof, number>>;
+  stages: StageCount[];
+  feeds: FeedCounts;
   seq: number;
 }
 
-const SCHEMA = [
-  `CREATE TABLE IF NOT EXISTS config (id INTEGER PRIMARY KEY CHECK (id = 1), config TEXT NOT NULL)`,
-  // seq counts the changes of this dataset; migration is the running one, and since when.
-  `CREATE TABLE IF NOT EXISTS head (
-    id INTEGER PRIMARY KEY CHECK (id = 1),
-    seq INTEGER NOT NULL,
-    migration TEXT,
-    migration_since INTEGER
-  )`,
-  // Keys that cut the last whole listing into ranges, as JSON.
-  `CREATE TABLE IF NOT EXISTS listing (id INTEGER PRIMARY KEY CHECK (id = 1), cuts TEXT NOT NULL)`,
-  `INSERT OR IGNORE INTO head (id, seq) VALUES (1, 0)`,
-  `CREATE TABLE IF NOT EXISTS object (
-    key TEXT PRIMARY KEY,
-    size INTEGER NOT NULL,
-    etag TEXT NOT NULL,
-    uploaded_at INTEGER NOT NULL,
-    content_type TEXT,
-    proof TEXT,
-    source_etag TEXT,
-    source_modified_at INTEGER,
-    writer TEXT NOT NULL,
-    stage TEXT,
-    category TEXT,
-    updated_at INTEGER NOT NULL,
-    seq INTEGER NOT NULL
-  ) WITHOUT ROWID`,
-  // Objects and bytes by proof ('' for none), kept beside the rows: counting ten million of them is no read.
-  `CREATE TABLE IF NOT EXISTS total (proof TEXT PRIMARY KEY, objects INTEGER NOT NULL, bytes INTEGER NOT NULL) WITHOUT ROWID`,
-  ...Access.SCHEMA,
-];
+type StageTotal = Omit<StageCount, "stage"> & { stage: Stage | "" };
 
-const UPSERT = `
-  INSERT INTO object SELECT value ->> 'key', value ->> 'size', value ->> 'etag', value ->> 'uploadedAt',
-      value ->> 'contentType', value ->> 'proof', value ->> 'sourceEtag', value ->> 'sourceModifiedAt',
-      value ->> 'writer', value ->> 'stage', value ->> 'category', ?, ? FROM json_each(?) AS written
-    WHERE NOT EXISTS (SELECT 1 FROM tombstone AS grave
-      WHERE grave.key = written.value ->> 'key' AND grave.at >= written.value ->> 'uploadedAt')
-    ON CONFLICT (key) DO UPDATE SET size = excluded.size, etag = excluded.etag, uploaded_at = excluded.uploaded_at,
-      content_type = excluded.content_type, proof = excluded.proof, source_etag = excluded.source_etag,
-      source_modified_at = excluded.source_modified_at, writer = excluded.writer, stage = excluded.stage,
-      category = excluded.category, updated_at = excluded.updated_at, seq = excluded.seq
-    WHERE excluded.uploaded_at > object.uploaded_at
-      OR (excluded.uploaded_at = object.uploaded_at AND excluded.etag <> object.etag) RETURNING key`;
+/** Of the objects of one stage, or of those without one. */
+export interface StageCount {
+  stage: Stage | null;
+  objects: number;
+  bytes: number;
+}
+
+/** Rows below a prefix that one call places. */
+const PLACED_AT_ONCE = 1000;
 
 /**
  * One dataset: its configuration, and the live manifest of which it is the only writer. Keyed by name; rows and the
@@ -85,13 +97,49 @@ const UPSERT = `
 export class Dataset extends DurableObject<Env> {
   readonly #sql: SqlStorage;
   readonly #access: Access;
+  readonly #rows: Rows;
+  readonly #queries: Queries;
+  readonly #names: Names;
+  readonly #placing: Placing;
+  /** The present rules of places; null until they are asked for. */
+  #rules: readonly PlaceRule[] | null = null;
+  readonly #feeds: Feeds;
+  readonly #versions: Versions;
+  readonly #walk: Walk;
+  readonly #chores: Chores;
 
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env);
     this.#sql = ctx.storage.sql;
     this.#access = new Access(this.#sql);
+    this.#rows = new Rows(
+      this.#sql,
+      (key) => placeOf(key, (this.#rules ??= this.#config?.places ?? DEFAULT_RULES)),
+      () => this.#versions.last,
+    );
+    this.#feeds = new Feeds(this.#sql, this.#rows, this.#access);
+    this.#versions = new Versions(this.#sql);
+    this.#placing = new Placing(ctx.storage, this.#rows);
+    this.#walk = new Walk(this.#sql, (step) => this.#sendStep(step), env.SILENCE_SECONDS);
+    this.#chores = new Chores(ctx.storage, [
+      this.#walk,
+      new TombstoneExpiry(this.#sql, this.#access, env.TOMBSTONE_DAYS),
+      this.#placing,
+      new Sealing(
+        this.#versions,
+        ctx.storage,
+        () => this.#config,
+        () => this.#stores(),
+      ),
+    ]);
+    this.#queries = new Queries(this.#sql);
+    this.#names = new Names(this.#sql, this.#rows);
     void ctx.blockConcurrencyWhile(async () => {
-      for (const statement of SCHEMA) this.#sql.exec(statement);
+      ctx.storage.transactionSync(() => {
+        const recount = upgrade(this.#sql);
+        for (const statement of [...SCHEMA, ...VERSION_SCHEMA]) this.#sql.exec(statement);
+        recount();
+      });
     });
   }
 
@@ -99,6 +147,7 @@ export class Dataset extends DurableObject<Env> {
     const present = this.#config;
     const kept = present?.id === config.id ? { ...config, createdAt: present.createdAt } : config;
     this.#sql.exec("INSERT OR REPLACE INTO config (id, config) VALUES (1, ?)", JSON.stringify(kept));
+    await this.#followRules(present, kept);
     return ok(kept);
   }
 
@@ -107,7 +156,9 @@ export class Dataset extends DurableObject<Env> {
     const present = this.#config;
     if (present === null) return fail(unknown(this.ctx.id.name));
     const changed = changedDataset(present, changes, new Date().toISOString());
-    if (changed.ok) this.#sql.exec("UPDATE config SET config = ?", JSON.stringify(changed.value));
+    if (!changed.ok) return changed;
+    this.#sql.exec("UPDATE config SET config = ?", JSON.stringify(changed.value));
+    await this.#followRules(present, changed.value);
     return changed;
   }
 
@@ -115,17 +166,24 @@ export class Dataset extends DurableObject<Env> {
     const config = this.#config;
     if (config === null) return fail(unknown(this.ctx.id.name));
     const { seq, migration } = this.#head;
+    const stages = this.#countsByStage(null);
     const totals = this.#sql
-      .exec<{ proof: string; objects: number; bytes: number }>("SELECT proof, objects, bytes FROM total")
+      .exec<Total & Record<string, SqlStorageValue>>(
+        // A few dozen rows, whatever there is.
+        "SELECT proof, sum(objects) AS objects, sum(bytes) AS bytes FROM total GROUP BY proof",
+      )
       .toArray();
+    const sum = (some: readonly Total[]) => ({
+      objects: some.reduce((all, { objects }) => all + objects, 0),
+      bytes: some.reduce((all, { bytes }) => all + bytes, 0),
+    });
     const proofs: Partial<Record<Proof, number>> = {};
     for (const proof of PROOFS) {
-      const { objects = 0 } = totals.find((total) => total.proof === proof) ?? {};
+      const { objects } = sum(totals.filter((total) => total.proof === proof));
       if (objects > 0) proofs[proof] = objects;
     }
-    const objects = totals.reduce((sum, total) => sum + total.objects, 0);
-    const bytes = totals.reduce((sum, total) => sum + total.bytes, 0);
-    return ok({ config, migration, summary: { objects, bytes, proofs, seq } });
+    const { objects, bytes } = sum(totals);
+    return ok({ config, migration, summary: { objects, bytes, proofs, stages, feeds: this.#feeds.counts, seq } });
   }
 
   async config(): Promise<Result<DatasetConfig>> {
@@ -137,7 +195,7 @@ export class Dataset extends DurableObject<Env> {
     const config = this.#config;
     if (config === null) return fail(unknown(this.ctx.id.name));
     const nowSeconds = Math.floor(Date.now() / 1000);
-    return ok({ config, revoked: this.#access.revocations, nowSeconds, hasTombstones: this.#access.hasTombstones });
+    return ok({ config, revoked: this.#access.revocations, nowSeconds, hasTombstones: this.#access.hasBuried });
   }
 
   /** Revokes a capability without a job by its id, or all that were minted so far (null). */
@@ -151,7 +209,12 @@ export class Dataset extends DurableObject<Env> {
 
   /** Marks keys as deleted on purpose: they are not read through, though the source may still have them. */
   async bury(datasetId: string, keys: string[]): Promise<void> {
-    if (this.#config?.id === datasetId) this.#access.bury(keys, Date.now());
+    if (this.#config?.id !== datasetId) return;
+    this.ctx.storage.transactionSync(() => {
+      this.#rows.forgetAsked(keys);
+      this.#access.bury(keys, Date.now(), this.#rows.bump(), true);
+    });
+    await this.#chores.arm();
   }
 
   async isBuried(key: string): Promise<boolean> {
@@ -194,41 +257,253 @@ export class Dataset extends DurableObject<Env> {
   }
 
   /**
-   * Writes rows. Safe to run twice: a row that is already there changes nothing, and one that is older by R2's time
-   * of upload is dropped.
+   * Writes rows of what somebody has put. Safe to run twice: a row that is already there changes nothing. Where the manifest
+   * has another object at the key, or knows it as deleted, or is asking about it, nobody here can tell which was later:
+   * those keys come back as questions, to be answered by `answerRows` with what R2 has after this.
    */
-  async applyRows(
-    datasetId: string,
-    rows: (Row & { stage: string | null; category: string | null })[],
-  ): Promise<Result<number>> {
-    if (this.#config?.id !== datasetId) return ok(0);
-    if (this.#sql.databaseSize > MANIFEST_MAX_BYTES) {
-      return fail(failure("manifest-full", `The manifest has ${this.#sql.databaseSize} bytes; it takes 10 GB.`));
-    }
-    const json = JSON.stringify(rows);
-    return ok(
-      this.ctx.storage.transactionSync(() => {
-        const seq = this.#head.seq + 1;
-        this.#addTotals(json, -1);
-        const written = this.#sql.exec(UPSERT, Date.now(), seq, json).toArray().length;
-        this.#addTotals(json, 1);
-        this.#access.unbury(json);
-        if (written > 0) this.#sql.exec("UPDATE head SET seq = ?", seq);
-        return written;
-      }),
-    );
+  async applyRows(datasetId: string, rows: Row[]): Promise<Result<{ written: number; questions: Question[] }>> {
+    if (this.#config?.id !== datasetId) return ok({ written: 0, questions: [] });
+    const full = this.#full();
+    if (full !== null) return fail(full);
+    return ok(this.ctx.storage.transactionSync(() => this.#feeds.apply(rows, Date.now())));
   }
 
-  /** Takes the rows of these keys off the totals, or adds them. */
-  #addTotals(json: string, sign: 1 | -1): void {
-    this.#sql.exec(
-      `INSERT INTO total (proof, objects, bytes)
-         SELECT coalesce(object.proof, ''), ?1 * count(*), ?1 * sum(object.size)
-           FROM json_each(?2) AS asked JOIN object ON object.key = asked.value ->> 'key' WHERE true GROUP BY 1
-         ON CONFLICT (proof) DO UPDATE SET objects = objects + excluded.objects, bytes = bytes + excluded.bytes`,
-      sign,
-      json,
+  /**
+   * Takes hints that something happened at these keys. One with the row's own ETag changes nothing; every other is a
+   * question to be asked of R2, and its answer given to `answerRows`. `isNotified`: it came from R2's notifications.
+   */
+  async hint(
+    datasetId: string,
+    hints: Hint[],
+    isNotified = false,
+  ): Promise<Result<{ echoes: number; questions: Question[] }>> {
+    if (this.#config?.id !== datasetId) return ok({ echoes: 0, questions: [] });
+    return ok(this.ctx.storage.transactionSync(() => this.#feeds.hint(hints, isNotified)));
+  }
+
+  /** Begins a walk through the bucket that mends the manifest, or answers the one that runs. */
+  async beginWalk(checksums: boolean): Promise<Result<{ status: WalkStatus; begun: boolean }>> {
+    if (this.#config === null) return fail(unknown(this.ctx.id.name));
+    const begun = this.#walk.begin(newId("walk", Date.now()), checksums, Date.now());
+    await this.#sendOn();
+    const { status } = this.#walk;
+    return status === null ? fail(failure("internal")) : ok({ status, begun });
+  }
+
+  /** The walk that runs, or ran last; null: none yet. */
+  async walkStatus(): Promise<Result<WalkStatus | null>> {
+    return this.#config === null ? fail(unknown(this.ctx.id.name)) : ok(this.#walk.status);
+  }
+
+  /**
+   * Begins a walk where the last one has ended so long ago as the dataset wants it; returns when to ask next, milliseconds
+   * since 1970, or null for never.
+   */
+  async walkWhenDue(now: number): Promise<number | null> {
+    const seconds = this.#config?.reconcileSeconds ?? null;
+    if (seconds === null) return null;
+    const { status } = this.#walk;
+    await this.#chores.arm();
+    if (status?.state !== "running") {
+      const due = (status?.endedAt ?? 0) + seconds * 1000;
+      if (due > now) return due;
+      await this.beginWalk(false);
+    }
+    return now + this.env.SILENCE_SECONDS * 1000;
+  }
+
+  /** What this step of a walk has to do; null where it has ended. */
+  async walkStep(datasetId: string, walk: string, step: number): Promise<WalkStep | null> {
+    return this.#config?.id === datasetId ? this.#walk.step(walk, step) : null;
+  }
+
+  /** The rows beside a listing: after a key, up to another (null: to the end). */
+  async walkRows(after: string | null, upTo: string | null): Promise<Side<WalkedRow>> {
+    return rowsBeside(this.#sql, after, upTo);
+  }
+
+  /** Rows after a key that lack a SHA-256. */
+  async walkUnhashed(after: string | null): Promise<Side<UnhashedRow>> {
+    return rowsUnhashed(this.#sql, after);
+  }
+
+  /** Ends a step at this key (null: with its phase), and sends the next one. */
+  async walked(walk: string, step: number, after: string | null, counts: Partial<WalkCounts>): Promise<void> {
+    if (this.#walk.advance(walk, step, after, counts, Date.now())) await this.#sendOn();
+  }
+
+  async failWalk(walk: string, step: number, problem: Failure): Promise<void> {
+    this.#walk.fail(walk, step, problem, Date.now());
+  }
+
+  /**
+   * Takes checksums that somebody has computed, or said, of objects: pinned to an ETag, or to a size and a time where they were
+   * only said; returns how many keys have no row as yet, and how many rows are of something else.
+   */
+  async takeChecksums(
+    datasetId: string,
+    said: (ComputedChecksums | SaidChecksums)[],
+  ): Promise<Result<{ missing: number; other: number }>> {
+    if (this.#config?.id !== datasetId) return fail(unknown(this.ctx.id.name));
+    return ok(this.ctx.storage.transactionSync(() => this.#rows.takeChecksums(said, Date.now())));
+  }
+
+  async #sendOn(): Promise<void> {
+    await this.#walk.run(Date.now());
+    await this.#chores.arm();
+  }
+
+  async #sendStep(step: Pick<ReconcileMessage, "walk" | "step">): Promise<void> {
+    const { id, name } = this.#config ?? {};
+    if (id === undefined || name === undefined) return;
+    const message: ReconcileMessage = { v: 1, type: "reconcile", dataset: name, datasetId: id, ...step };
+    await this.env.MANIFEST_QUEUE.send(message);
+  }
+
+  /**
+   * Takes what R2 had at keys that it was asked about; what came too late comes back as the next questions. `manifest-full`
+   * where there is no room for new rows: the other answers are taken all the same.
+   */
+  async answerRows(datasetId: string, answers: Observation[], asked: Asked = {}): Promise<Result<Answered>> {
+    if (this.#config?.id !== datasetId) return ok({ added: 0, changed: 0, removed: 0, questions: [] });
+    const full = this.#full();
+    // A full manifest goes on with the rows that it has. The questions that stay open keep late rows out.
+    const known = full === null ? null : this.#rows.mapOf(answers);
+    const taken = answers.filter(({ key, row }) => row === null || known === null || known.has(key));
+    const answered = this.ctx.storage.transactionSync(() => this.#feeds.answer(taken, Date.now(), asked));
+    // A deletion has left a tombstone, which is to expire.
+    if (taken.some(({ row }) => row === null)) await this.#chores.arm();
+    return full === null || taken.length === answers.length ? ok(answered) : fail(full);
+  }
+
+  /** Seals what is there, in steps; of two that ask at once, both get one version. */
+  async seal(
+    datasetId: string,
+    { note, aliases }: SealBody,
+  ): Promise<Result<{ version: VersionInfo; created: boolean }>> {
+    if (this.#config?.id !== datasetId) return fail(unknown(this.ctx.id.name));
+    const held = this.#versions.heldBy(Date.now());
+    if (held !== null) {
+      const detail = `${held} is deleting objects; seal again when that is done.`;
+      return fail(failure("version-sealing", detail));
+    }
+    const salt = crypto.getRandomValues(new Uint8Array(16)).toHex();
+    const begun = this.ctx.storage.transactionSync(() =>
+      this.#versions.begin(this.#head.seq, note, aliases, salt, Date.now()),
     );
+    if (!begun.ok) return begun;
+    await this.#chores.arm();
+    const version = this.#versions.get(begun.value.number);
+    if (version === null) return fail(failure("internal"));
+    return ok({ version: this.#versions.info(version), created: begun.value.created });
+  }
+
+  /**
+   * No version begins while `who` deletes: it would seal what is there no more. Holds until it is released, or until whoever
+   * holds has certainly been killed and its message has come again.
+   */
+  async holdSealing(datasetId: string, who: string): Promise<void> {
+    const until = Date.now() + (this.env.SILENCE_SECONDS + CONSUMER_MAX_SECONDS) * 1000;
+    if (this.#config?.id === datasetId) this.#versions.hold(who, until);
+  }
+
+  async releaseSealing(who: string): Promise<void> {
+    this.#versions.release(who);
+  }
+
+  /** Versions from the newest on, before a number; `next` is what to pass for the next page. */
+  async versions(
+    before: number | null,
+    limit: number,
+  ): Promise<Result<{ versions: VersionInfo[]; next: number | null }>> {
+    if (this.#config === null) return fail(unknown(this.ctx.id.name));
+    const page = this.#versions.page(before, limit + 1);
+    const { aliases } = this.#versions;
+    const shown = page.slice(0, limit).map((version) => this.#versions.info(version, aliases));
+    return ok({ versions: shown, next: page.length > limit ? (shown.at(-1)?.number ?? null) : null });
+  }
+
+  /** One version, sealed or not, and its files. */
+  async version(name: Exclude<VersionName, { kind: "live" }>): Promise<Result<SealedVersion>> {
+    if (this.#config === null) return fail(unknown(this.ctx.id.name));
+    const number = name.kind === "number" ? name.number : this.#versions.aliases.get(name.alias);
+    const version = number === undefined ? null : this.#versions.get(number);
+    if (version === null) return fail(this.#versions.unknown(name, null));
+    // Whoever waits for it sees to it that it goes on.
+    if (version.step !== null) await this.#chores.arm();
+    const { document, derived } = version;
+    const files = this.#versions.files(version.number);
+    const index = version.index === null ? null : { ...version.index, derived };
+    return ok({ datasetId: this.#config.id, info: this.#versions.info(version), index, files, document });
+  }
+
+  /** What it takes to look keys up in a sealed version. */
+  async sealedIndex(datasetId: string, number: number): Promise<Result<SealedIndex>> {
+    if (this.#config?.id !== datasetId) return fail(unknown(this.ctx.id.name));
+    const version = this.#versions.find({ kind: "number", number });
+    if (!version.ok) return version;
+    const { index, derived } = version.value;
+    return index === null ? fail(failure("internal")) : ok({ ...index, derived });
+  }
+
+  /**
+   * Which of these objects the last version holds, sealed or being sealed, and the older versions that have to be asked about
+   * the others.
+   */
+  async sealedAmong(
+    datasetId: string,
+    objects: { key: string; etag: string }[],
+  ): Promise<{ sealed: string[]; versions: number[] }> {
+    const { last } = this.#versions;
+    if (this.#config?.id !== datasetId || last === null) return { sealed: [], versions: [] };
+    const known = this.#rows.mapOf(objects);
+    const sealed = objects.filter(({ key, etag }) => {
+      const row = known.get(key);
+      return row?.etag === etag && row.seq <= last.seq;
+    });
+    const changed = objects.filter((object) => !sealed.includes(object));
+    return {
+      sealed: [...sealed.map(({ key }) => key), ...this.#versions.shadowed(changed)],
+      versions: this.#versions.sealedBefore(last.version),
+    };
+  }
+
+  /** Moves an alias to a sealed version, or takes it away (null). */
+  async setAlias(alias: string, number: number | null): Promise<Result<null>> {
+    if (this.#config === null) return fail(unknown(this.ctx.id.name));
+    if (number === null) {
+      const detail = `The dataset has no alias "${alias}".`;
+      return this.#versions.removeAlias(alias)
+        ? ok(null)
+        : fail(failure("unknown-version", detail, { field: "alias" }));
+    }
+    const version = this.#versions.find({ kind: "number", number });
+    if (version.ok) this.#versions.setAlias(alias, number);
+    return version.ok ? ok(null) : fail({ ...version.failure, field: "version" });
+  }
+
+  override async alarm(): Promise<void> {
+    await this.#chores.alarm();
+  }
+
+  /** Re-arms the alarm where there is work and none is set; whether there is any. */
+  async rearm(): Promise<boolean> {
+    await this.#chores.arm();
+    return this.#chores.isBusy(Date.now());
+  }
+
+  #stores(): Result<SealingStores> {
+    const bucket = this.#config?.bucket ?? "";
+    const data = r2StoreOf(this.env, bucket);
+    if (data === null) return fail(failure("misconfigured", `The R2 binding "${bucket}" is not there any more.`));
+    return ok({ system: createR2Store(this.env.SYSTEM), data });
+  }
+
+  #full(): Failure | null {
+    const { databaseSize } = this.#sql;
+    if (databaseSize <= MANIFEST_MAX_BYTES) return null;
+    const detail = `The manifest of "${this.ctx.id.name ?? ""}" has ${databaseSize} bytes, and takes no new rows beyond ${MANIFEST_MAX_BYTES}.`;
+    return failure("manifest-full", detail);
   }
 
   /** Rows by key, for the signing of URLs; keys without a row are absent. */
@@ -251,55 +526,102 @@ export class Dataset extends DurableObject<Env> {
     return { rows: await this.remember(keys), buried: this.#access.buriedAt(keys) };
   }
 
-  /**
-   * Takes out of the manifest what a migration is about to delete in R2, and marks the keys as deleted. A row at another
-   * ETag than these stays.
-   */
-  async remove(datasetId: string, objects: { key: string; etag: string }[]): Promise<void> {
-    if (this.#config?.id !== datasetId || objects.length === 0) return;
-    this.ctx.storage.transactionSync(() => {
-      for (const some of pack(objects, { items: objects.length, weight: Number.POSITIVE_INFINITY }, () => 0)) {
-        const rows = this.#sql
-          .exec<{ key: string }>(
-            `SELECT object.key FROM json_each(?) AS asked JOIN object ON object.key = asked.value ->> 'key'
-               WHERE object.etag = asked.value ->> 'etag'`,
-            JSON.stringify(some),
-          )
-          .toArray();
-        const json = JSON.stringify(rows);
-        this.#addTotals(json, -1);
-        const gone = this.#sql
-          .exec("DELETE FROM object WHERE key IN (SELECT value ->> 'key' FROM json_each(?)) RETURNING key", json)
-          .toArray();
-        if (gone.length > 0) this.#sql.exec("UPDATE head SET seq = seq + 1");
-        this.#access.bury(
-          some.map(({ key }) => key),
-          Date.now(),
-        );
-      }
-    });
+  /** One page of the live manifest; see `Queries`. */
+  async query(query: ManifestQuery, after: Position | null, limit: number): Promise<Result<RowPage>> {
+    return this.#config === null ? fail(unknown(this.ctx.id.name)) : this.#queries.page(query, after, limit);
   }
 
-  /** One page of the live manifest, ascending by the keys' UTF-8 bytes (SQLite's BINARY collation). */
-  async page(prefix: string, after: string | null, limit: number): Promise<Result<ManifestPage>> {
+  /** By which a listing that is known is known to be the same. */
+  async manifestHead(): Promise<Result<{ datasetId: string; seq: number }>> {
+    const config = this.#config;
+    return config === null ? fail(unknown(this.ctx.id.name)) : ok({ datasetId: config.id, seq: this.#head.seq });
+  }
+
+  /** Objects and bytes by stage, of a category or of all (null). */
+  async countsByStage(category: string | null): Promise<Result<StageCount[]>> {
+    return this.#config === null ? fail(unknown(this.ctx.id.name)) : ok(this.#countsByStage(category));
+  }
+
+  /** Sets stage and category by the owner's word, or has the rules say them again (null); returns how many rows changed. */
+  async place(keys: string[], place: Place | null): Promise<Result<{ known: number; changed: number }>> {
     if (this.#config === null) return fail(unknown(this.ctx.id.name));
-    // One range of the primary key: what a page costs does not depend on where it is.
-    const isFirst = after === null || compareUtf8(after, prefix) < 0;
-    const end = prefixEnd(prefix);
-    const rows = this.#sql
-      .exec<StoredRow & Record<string, SqlStorageValue>>(
-        `SELECT key, size, etag, uploaded_at AS uploadedAt, content_type AS contentType, proof,
-             source_etag AS sourceEtag, source_modified_at AS sourceModifiedAt, writer, stage, category,
-             updated_at AS updatedAt, seq FROM object
-           WHERE key ${isFirst ? ">=" : ">"} ?1 ${end === null ? "" : "AND key < ?3"} ORDER BY key LIMIT ?2`,
-        isFirst ? prefix : after,
-        limit + 1,
-        ...(end === null ? [] : [end]),
-      )
-      .toArray();
-    const more = rows.length > limit;
-    const shown = more ? rows.slice(0, limit) : rows;
-    return ok({ rows: shown, next: more ? (shown.at(-1)?.key ?? null) : null });
+    return ok(
+      this.ctx.storage.transactionSync(() => ({
+        known: this.#rows.of(keys).length,
+        changed: this.#rows.place(
+          keys.map((key) => ({ key, place })),
+          Date.now(),
+        ),
+      })),
+    );
+  }
+
+  /** The same of some of the keys below a prefix, after one of them; `next` is null at the end. */
+  async placeBelow(
+    prefix: string,
+    after: string | null,
+    place: Place | null,
+  ): Promise<Result<{ known: number; changed: number; next: string | null }>> {
+    if (this.#config === null) return fail(unknown(this.ctx.id.name));
+    return ok(
+      this.ctx.storage.transactionSync(() => {
+        const position = after === null ? null : { key: after, seq: 0 };
+        const page = this.#queries.page({ ...EVERYTHING, prefix }, position, PLACED_AT_ONCE);
+        const { rows, next } = page.ok ? page.value : { rows: [], next: null };
+        const placed = rows.map(({ key }) => ({ key, place }));
+        return { known: rows.length, changed: this.#rows.place(placed, Date.now()), next: next?.key ?? null };
+      }),
+    );
+  }
+
+  /** What goes by a name here, by the given order of stages or the dataset's own. */
+  async resolve(
+    name: string,
+    category: string | null,
+    order: Stage[] | null,
+  ): Promise<Result<Resolution & { config: DatasetConfig }>> {
+    const config = this.#config;
+    if (config === null) return fail(unknown(this.ctx.id.name));
+    const stages = order ?? config.resolveOrder ?? DEFAULT_RESOLVE_ORDER;
+    return ok({ config, ...this.#names.resolve(name, category, stages) });
+  }
+
+  /** What the entries of a registry file are here. */
+  async findEntries(datasetId: string, asked: AskedEntry[]): Promise<Result<FoundEntry[]>> {
+    const config = this.#config;
+    if (config?.id !== datasetId) return fail(unknown(this.ctx.id.name));
+    return ok(this.#names.find(asked, config.resolveOrder ?? DEFAULT_RESOLVE_ORDER));
+  }
+
+  /** Keeps a registry in the place of the one there was. */
+  async setRegistry(datasetId: string, entries: KeptEntry[]): Promise<Result<null>> {
+    if (this.#config?.id !== datasetId) return fail(unknown(this.ctx.id.name));
+    this.ctx.storage.transactionSync(() => this.#names.setRegistry(entries));
+    return ok(null);
+  }
+
+  async registry(): Promise<Result<KeptEntry[]>> {
+    return this.#config === null ? fail(unknown(this.ctx.id.name)) : ok(this.#names.registry);
+  }
+
+  #countsByStage(category: string | null): StageCount[] {
+    const totals =
+      category === null
+        ? this.#sql.exec<StageTotal>("SELECT stage, sum(objects) AS objects, sum(bytes) AS bytes FROM total GROUP BY 1")
+        : this.#sql.exec<StageTotal>(
+            `SELECT stage, objects, bytes FROM category_total
+               WHERE stage IN ('', ${STAGES.map((stage) => `'${stage}'`).join(", ")}) AND category = ?`,
+            category,
+          );
+    return totals.toArray().map(({ stage, ...counts }) => ({ stage: stage === "" ? null : stage, ...counts }));
+  }
+
+  /** Where the rules of places are others than before, the rows that are there are held against them. */
+  async #followRules(before: DatasetConfig | null, after: DatasetConfig): Promise<void> {
+    if (JSON.stringify(before?.places ?? null) === JSON.stringify(after.places ?? null)) return;
+    this.#rules = null;
+    this.#placing.begin(Date.now());
+    await this.#chores.arm();
   }
 
   get #config(): DatasetConfig | null {

@@ -1,5 +1,6 @@
 import { DurableObject } from "cloudflare:workers";
 import { failure } from "../../workers/core/failure.ts";
+import type { Owner } from "../../workers/core/manifest/notification.ts";
 import { datasetsOverlap } from "../../workers/core/manifest/dataset.ts";
 import { fail, ok, type Result } from "../../workers/core/result.ts";
 
@@ -22,6 +23,7 @@ export interface DatasetClaim {
   bucket: string;
   prefix: string;
   schedule: string | null;
+  reconcileSeconds?: number | null;
 }
 
 const SCHEMA = [
@@ -41,9 +43,17 @@ const SCHEMA = [
     bucket TEXT NOT NULL,
     prefix TEXT NOT NULL,
     schedule TEXT,
-    ticked_at INTEGER NOT NULL
+    ticked_at INTEGER NOT NULL,
+    reconcile_seconds INTEGER,
+    reconcile_at INTEGER       -- when to ask the dataset whether to walk its bucket; NULL for never
   ) WITHOUT ROWID`,
+  `CREATE TABLE IF NOT EXISTS counter (name TEXT PRIMARY KEY, n INTEGER NOT NULL) WITHOUT ROWID`,
 ];
+
+/** Columns of `dataset` that the first release had not. */
+const NEW_COLUMNS = ["reconcile_seconds", "reconcile_at"];
+/** After the columns, which it needs none of: an older release had no such index. */
+const PLACES = "CREATE INDEX IF NOT EXISTS dataset_place ON dataset (bucket, prefix)";
 
 /**
  * The installation's names: one summary row for each dataset, migration and job, so that they can be listed, that
@@ -57,6 +67,11 @@ export class Directory extends DurableObject<Env> {
     this.#sql = ctx.storage.sql;
     void ctx.blockConcurrencyWhile(async () => {
       for (const statement of SCHEMA) this.#sql.exec(statement);
+      const present = this.#sql.exec<{ name: string }>("SELECT name FROM pragma_table_info('dataset')").toArray();
+      for (const column of NEW_COLUMNS.filter((name) => !present.some((known) => known.name === name))) {
+        this.#sql.exec(`ALTER TABLE dataset ADD COLUMN ${column} INTEGER`);
+      }
+      this.#sql.exec(PLACES);
     });
   }
 
@@ -87,15 +102,20 @@ export class Directory extends DurableObject<Env> {
     return ok(
       this.ctx.storage.transactionSync(() => {
         this.#sql.exec(
-          `INSERT INTO dataset (name, kind, bucket, prefix, schedule, ticked_at) VALUES (?, ?, ?, ?, ?, ?)
+          `INSERT INTO dataset (name, kind, bucket, prefix, schedule, ticked_at, reconcile_seconds, reconcile_at)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?)
              ON CONFLICT (name) DO UPDATE SET schedule = excluded.schedule,
-               ticked_at = iif(schedule IS excluded.schedule, ticked_at, excluded.ticked_at)`,
+               ticked_at = iif(schedule IS excluded.schedule, ticked_at, excluded.ticked_at),
+               reconcile_seconds = excluded.reconcile_seconds,
+               reconcile_at = iif(reconcile_seconds IS excluded.reconcile_seconds, reconcile_at, excluded.reconcile_at)`,
           claim.name,
           claim.kind,
           claim.bucket,
           claim.prefix,
           claim.schedule,
           now,
+          claim.reconcileSeconds ?? null,
+          (claim.reconcileSeconds ?? null) === null ? null : now,
         );
         this.#put("dataset", claim.name, newId, "active", { kind: claim.kind }, now);
         const id = this.#sql
@@ -111,8 +131,8 @@ export class Directory extends DurableObject<Env> {
     this.#put(kind, id, id, "running", summary, Date.now());
   }
 
-  async setState(kind: EntryKind, id: string, state: string): Promise<void> {
-    this.#sql.exec("UPDATE entry SET state = ? WHERE kind = ? AND name = ?", state, kind, id);
+  async setState(kind: EntryKind, name: string, state: string): Promise<void> {
+    this.#sql.exec("UPDATE entry SET state = ? WHERE kind = ? AND name = ?", state, kind, name);
   }
 
   /**
@@ -158,10 +178,55 @@ export class Directory extends DurableObject<Env> {
     this.#sql.exec("UPDATE dataset SET ticked_at = ? WHERE name = ?", at, name);
   }
 
-  /** What should have an alarm. */
-  async running(): Promise<{ kind: EntryKind; id: string }[]> {
+  /** Datasets that are to be asked whether their buckets are to be walked. */
+  async walksDue(now: number): Promise<string[]> {
+    const due = this.#sql.exec<{ name: string }>("SELECT name FROM dataset WHERE reconcile_at <= ?", now).toArray();
+    return due.map(({ name }) => name);
+  }
+
+  /** When to ask next; null for never. A claim meanwhile has said otherwise: then that holds. */
+  async askWalk(name: string, asked: number, at: number | null): Promise<void> {
+    this.#sql.exec("UPDATE dataset SET reconcile_at = ? WHERE name = ? AND reconcile_at <= ?", at, name, asked);
+  }
+
+  /**
+   * Whose objects these are, each in one of the buckets (bindings); null: nobody's, which is counted. No prefix of a bucket
+   * contains another, so the owner's is the last one up to the key.
+   */
+  async ownersOf(asked: { buckets: string[]; key: string }[]): Promise<(Owner | null)[]> {
+    const owners = asked.map(({ buckets, key }) => {
+      const found = buckets.flatMap((bucket) =>
+        this.#sql
+          .exec<Record<string, SqlStorageValue> & Owner>(
+            `SELECT dataset.name, entry.id, dataset.bucket, dataset.prefix
+               FROM dataset JOIN entry ON entry.kind = 'dataset' AND entry.name = dataset.name
+               WHERE dataset.bucket = ? AND dataset.prefix <= ? ORDER BY dataset.prefix DESC LIMIT 1`,
+            bucket,
+            key,
+          )
+          .toArray(),
+      );
+      return found.find(({ prefix }) => key.startsWith(prefix) && key.length > prefix.length) ?? null;
+    });
+    const unowned = owners.filter((owner) => owner === null).length;
+    if (unowned > 0) {
+      this.#sql.exec(
+        "INSERT INTO counter (name, n) VALUES ('unowned', ?) ON CONFLICT (name) DO UPDATE SET n = n + excluded.n",
+        unowned,
+      );
+    }
+    return owners;
+  }
+
+  /** Notifications so far of objects that no dataset owns. */
+  async unowned(): Promise<number> {
+    return this.#sql.exec<{ n: number }>("SELECT n FROM counter WHERE name = 'unowned'").toArray()[0]?.n ?? 0;
+  }
+
+  /** What should have an alarm: migrations and jobs that run, and datasets that have work of their own. */
+  async running(): Promise<{ kind: EntryKind; name: string }[]> {
     return this.#sql
-      .exec<{ kind: EntryKind; id: string }>("SELECT kind, id FROM entry WHERE state = 'running'")
+      .exec<{ kind: EntryKind; name: string }>("SELECT kind, name FROM entry WHERE state = 'running'")
       .toArray();
   }
 

@@ -1,11 +1,16 @@
+import * as z from "zod";
 import { jobOf, migrationOf } from "../../workers/adapters/objects.ts";
 import { failure } from "../../workers/core/failure.ts";
+import { shardIndexMessage } from "../../workers/core/manifest/message.ts";
+import { parseNotification } from "../../workers/core/manifest/notification.ts";
+import { reconcileMessage } from "../../workers/core/manifest/reconcile.ts";
 import {
   manifestMessage,
   type MigrationMessage,
   migrationMessage,
   throughMessage,
 } from "../../workers/core/migration/message.ts";
+import { recordsMessage } from "../../workers/core/records/message.ts";
 import { ACK, settleEach } from "../settle.ts";
 
 /** Seconds after which the rest of a report is tried again. */
@@ -35,6 +40,21 @@ export async function consumeDeadLetters(batch: MessageBatch, env: Env): Promise
     if (through.success) {
       const { dataset, key } = through.data;
       console.error(JSON.stringify({ message: "copy on read given up", code: "dead-letter", dataset, key }));
+      return ACK;
+    }
+    // The Dataset sends a walk's step again by itself, and who asks for records has them indexed again; what the others would have
+    // told, the next walk finds.
+    const notified = parseNotification(body);
+    if (notified !== null) {
+      const { bucket, key } = notified;
+      console.error(JSON.stringify({ message: "notification given up", code: "dead-letter", bucket, key }));
+      return ACK;
+    }
+    const other = z.union([reconcileMessage, shardIndexMessage, recordsMessage]).safeParse(body);
+    if (other.success) {
+      const { type, dataset, ...rest } = other.data;
+      const what = "walk" in rest ? { walk: rest.walk, step: rest.step } : { key: rest.key };
+      console.error(JSON.stringify({ message: `${type} given up`, code: "dead-letter", dataset, ...what }));
       return ACK;
     }
     console.error(JSON.stringify({ message: "unreadable dead letter", queue: batch.queue }));

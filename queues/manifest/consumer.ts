@@ -1,37 +1,85 @@
 import { datasetOf, jobOf, migrationOf } from "../../workers/adapters/objects.ts";
-import { placeOf } from "../../workers/core/manifest/row.ts";
+import { isTransient } from "../../workers/core/failure.ts";
+import { shardIndexMessage } from "../../workers/core/manifest/message.ts";
+import { parseNotification } from "../../workers/core/manifest/notification.ts";
+import { reconcileMessage } from "../../workers/core/manifest/reconcile.ts";
 import { manifestMessage, type ManifestMessage } from "../../workers/core/migration/message.ts";
-import { ACK, settleEach, type Settlement, settlementOf } from "../settle.ts";
+import { recordsMessage } from "../../workers/core/records/message.ts";
+import { ACK, settleEach, type Settlement, settlementOf, settleTogether } from "../settle.ts";
+import { openPlace, writeRows } from "./answer.ts";
+import { takeNotifications } from "./notifications.ts";
+import { reconcile } from "./reconcile.ts";
+import { indexRecords } from "./records.ts";
+import { sendShardIndexes, takeShardIndex } from "./shard-index.ts";
 
-/** Writes rows into their Dataset object, then tells the sender that they are there. */
+/** Seconds after which work that had to wait for another comes again. */
+const LATER_SECONDS = 1;
+
+/**
+ * Keeps manifests up to date: by rows of what we put, by R2's notifications, and by walks through buckets. What reads objects or
+ * asks R2 about thousands of keys has an invocation's memory and subrequests for itself: the first such message of a batch is
+ * done, and the others are sent anew, for a retry would take one of the deliveries that they have. Each is safe to run twice.
+ */
 export async function consumeManifest(batch: MessageBatch, env: Env): Promise<void> {
-  await settleEach(batch, async (body) => {
-    const parsed = manifestMessage.safeParse(body);
-    if (!parsed.success) {
-      console.error(
-        JSON.stringify({ message: "unreadable manifest message", issues: parsed.error.issues.slice(0, 3) }),
-      );
-      return ACK;
-    }
-    return writeRows(parsed.data, env);
-  });
+  const parsed = batch.messages.map((message) => ({ message, notified: parseNotification(message.body) }));
+  const notified = parsed.flatMap(({ message, notified: value }) => (value === null ? [] : [{ message, value }]));
+  await settleTogether(batch.queue, notified, (some) => takeNotifications(some, env));
+  const others = parsed
+    .filter(({ notified: value }) => value === null)
+    .map(({ message }) => ({ message, work: heavyWorkOf(message.body) }));
+  const light = others.filter(({ work }) => work === null).map(({ message }) => message);
+  await settleEach({ queue: batch.queue, messages: light }, (body) => takeLight(body, env));
+  const [first, ...later] = others.flatMap(({ message, work }) => (work === null ? [] : [{ message, work }]));
+  await settleEach({ queue: batch.queue, messages: later.map(({ message }) => message) }, (body) => putOff(body, env));
+  if (first !== undefined) {
+    await settleEach({ queue: batch.queue, messages: [first.message] }, () => first.work(env));
+  }
 }
 
-async function writeRows(message: ManifestMessage, env: Env): Promise<Settlement> {
-  const rows = message.rows.map((row) => ({ ...row, ...placeOf(row.key) }));
-  const written = await datasetOf(env, message.dataset).applyRows(message.datasetId, rows);
+/** The work of a message that shares an invocation with no other of its kind; null: it is another message. */
+function heavyWorkOf(body: unknown): ((env: Env) => Promise<Settlement>) | null {
+  const step = reconcileMessage.safeParse(body);
+  if (step.success) return (env) => reconcile(step.data, env);
+  const index = shardIndexMessage.safeParse(body);
+  if (index.success) return (env) => takeShardIndex(index.data, env);
+  const records = recordsMessage.safeParse(body);
+  return records.success ? (env) => indexRecords(records.data, env) : null;
+}
+
+async function putOff(body: unknown, env: Env): Promise<Settlement> {
+  await env.MANIFEST_QUEUE.send(body, { delaySeconds: LATER_SECONDS });
+  return ACK;
+}
+
+async function takeLight(body: unknown, env: Env): Promise<Settlement> {
+  const rows = manifestMessage.safeParse(body);
+  if (rows.success) return takeRows(rows.data, env);
+  const issues = rows.error.issues.slice(0, 3);
+  console.error(JSON.stringify({ message: "unreadable manifest message", issues }));
+  return ACK;
+}
+
+/** Writes rows into their Dataset object, then tells the sender that they are there. */
+async function takeRows({ dataset, datasetId, rows, sender, seq }: ManifestMessage, env: Env): Promise<Settlement> {
+  const open = () => openPlace(env, dataset, datasetId);
+  const written = await writeRows(datasetOf(env, dataset), datasetId, rows, sender.id, open);
   if (!written.ok) {
+    if (isTransient(written.failure.code)) return settlementOf(written.failure);
     // A full manifest is no reason to try for ever: a migration records what is missing, a job's log says it.
-    const keys = message.rows.map(({ key }) => key);
-    console.error(
-      JSON.stringify({ message: "rows not written", code: written.failure.code, ...message.sender, keys: keys.length }),
-    );
-    if (message.sender.kind === "migration")
-      await migrationOf(env, message.sender.id).deadRows(message.seq, keys, written.failure);
-    else await jobOf(env, message.sender.id).settleMessage(message.seq);
-    return settlementOf(written.failure);
+    const keys = rows.map(({ key }) => key);
+    const { code } = written.failure;
+    console.error(JSON.stringify({ message: "rows not written", code, ...sender, keys: keys.length }));
+    if (sender.kind === "migration") {
+      await migrationOf(env, sender.id).deadRows(seq, keys, written.failure);
+      return ACK;
+    }
   }
-  if (message.sender.kind === "migration") await migrationOf(env, message.sender.id).settleMessage(message.seq);
-  else await jobOf(env, message.sender.id).settleMessage(message.seq);
+  await sendShardIndexes(
+    env,
+    { dataset, datasetId },
+    rows.map(({ key }) => key),
+  );
+  if (sender.kind === "migration") await migrationOf(env, sender.id).settleMessage(seq);
+  else await jobOf(env, sender.id).settleMessage(seq);
   return ACK;
 }

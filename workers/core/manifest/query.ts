@@ -1,0 +1,103 @@
+import { compareUtf8 } from "../migration/utf8-order.ts";
+import type { Stage, StoredRow } from "./row.ts";
+
+/** By key, in UTF-8 byte order, or by the order of changes; "-" is descending. */
+export const SORTS = ["key", "-key", "changed", "-changed"] as const;
+export type Sort = (typeof SORTS)[number];
+
+/**
+ * Which objects of a manifest are wanted. Null: any. Of what a delimiter folds, and of what was removed, only the key is
+ * looked at: the rest is of objects that are there.
+ */
+export interface ManifestQuery {
+  prefix: string;
+  /** Keys that go on with one after the prefix are shown as the prefixes that end with it. */
+  delimiter: string | null;
+  suffix: string;
+  stage: Stage | null;
+  category: string | null;
+  /** Bytes, both included. */
+  minSize: number | null;
+  maxSize: number | null;
+  /** Milliseconds since 1970: modified at its source, else uploaded, then or later. */
+  modifiedSince: number | null;
+  /** A `seq` of the dataset: changed after it. Objects that were removed since are told, too. */
+  changedSince: number | null;
+  /** A `seq` of the dataset: changed then or before. What changes while it is listed stays out of a listing by changes. */
+  changedUpTo: number | null;
+  sort: Sort;
+}
+
+/** All of a manifest, by key. */
+export const EVERYTHING: ManifestQuery = {
+  prefix: "",
+  delimiter: null,
+  suffix: "",
+  stage: null,
+  category: null,
+  minSize: null,
+  maxSize: null,
+  modifiedSince: null,
+  changedSince: null,
+  changedUpTo: null,
+  sort: "key",
+};
+
+/** Where a page begins: after this row of the sort order. */
+export interface Position {
+  key: string;
+  seq: number;
+}
+
+/** Of a listing with a delimiter, the last prefix that was shown stands for a row: `{ key: prefix, seq: 0 }`. */
+export const positionOfPrefix = (prefix: string): Position => ({ key: prefix, seq: 0 });
+
+/** One page of what a query finds. It may be shorter than asked for, or empty, and still have a `next`. */
+export interface RowPage {
+  rows: StoredRow[];
+  /** Only with `changedSince`. `at` in milliseconds since 1970. */
+  removed: { key: string; at: number; seq: number }[];
+  /** Only with a delimiter. */
+  prefixes: string[];
+  next: Position | null;
+  /** The dataset's `seq` when the page was read. */
+  seq: number;
+}
+
+/** When the object was last modified, as its readers see it: milliseconds since 1970. */
+export const modifiedAt = ({
+  sourceModifiedAt,
+  uploadedAt,
+}: Pick<StoredRow, "sourceModifiedAt" | "uploadedAt">): number => sourceModifiedAt ?? uploadedAt;
+
+/** Whether a row is wanted, delimiter and sort aside. */
+export function matches(row: StoredRow, query: ManifestQuery): boolean {
+  return (
+    row.key.startsWith(query.prefix) &&
+    row.key.endsWith(query.suffix) &&
+    (query.stage === null || row.stage === query.stage) &&
+    (query.category === null || row.category === query.category) &&
+    (query.minSize === null || row.size >= query.minSize) &&
+    (query.maxSize === null || row.size <= query.maxSize) &&
+    (query.modifiedSince === null || modifiedAt(row) >= query.modifiedSince) &&
+    (query.changedSince === null || row.seq > query.changedSince) &&
+    (query.changedUpTo === null || row.seq <= query.changedUpTo)
+  );
+}
+
+/** Orders two places of a query's answer. */
+export function comparePositions(a: Position, b: Position, sort: Sort): number {
+  const sign = sort.startsWith("-") ? -1 : 1;
+  if (sort.endsWith("changed") && a.seq !== b.seq) return sign * (a.seq - b.seq);
+  return sign * compareUtf8(a.key, b.key);
+}
+
+/** Of a key under the prefix the part that ends with the next delimiter; null where there is none. */
+export function commonPrefix(
+  key: string,
+  { prefix, delimiter }: Pick<ManifestQuery, "prefix" | "delimiter">,
+): string | null {
+  if (delimiter === null) return null;
+  const at = key.indexOf(delimiter, prefix.length);
+  return at < 0 ? null : key.slice(0, at + delimiter.length);
+}
