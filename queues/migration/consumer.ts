@@ -1,4 +1,4 @@
-import { noSealedKeys } from "../../workers/adapters/no-sealed-keys.ts";
+import { sealedKeysOf } from "../../workers/adapters/sealed-keys.ts";
 import { migrationOf } from "../../workers/adapters/objects.ts";
 import { type MigrationMessage, queuedMessage } from "../../workers/core/migration/message.ts";
 import type { SealedKeys } from "../../workers/ports/sealed-keys.ts";
@@ -18,7 +18,7 @@ import { abortUpload, finishUpload, openUpload, sendParts } from "./upload.ts";
 export async function consumeMigration(
   batch: MessageBatch,
   env: Env,
-  sealedKeys: SealedKeys = noSealedKeys,
+  sealedKeys: SealedKeys = sealedKeysOf(env),
 ): Promise<void> {
   await settleEach(batch, async (body) => {
     const parsed = queuedMessage.safeParse(body);

@@ -7,7 +7,7 @@ import { fail, ok, type Result } from "../../workers/core/result.ts";
 import type { Checksums, ObjectInfo } from "../../workers/ports/object-store.ts";
 import { type Copying, isOurs, isUpToDate, rowOf, sourceFailure, sourceKeyOf, storeKeyOf } from "./run.ts";
 import { createUpload, type OpenedUpload, proofOf, sendPart } from "./upload.ts";
-import { compareWhole } from "./whole-checksum.ts";
+import { compareWhole, wholeCrc64 } from "./whole-checksum.ts";
 
 /** What one consumer can copy with time to spare: ten minutes at 20 MB/s. */
 const INVOCATION_MAX_BYTES = 12_000_000_000;
@@ -87,7 +87,9 @@ async function complete(
   const stored = completed.ok ? completed : await completedAfterAll(item, completed.failure, run);
   if (!stored.ok) return stored;
   const proof = await proofOf(item, stored.value, parts, whole.value);
-  if (proof !== null) return ok(rowOf(run, item.key, stored.value, proof));
+  if (proof !== null) {
+    return ok(rowOf(run, item.key, stored.value, proof, { crc64nvme: wholeCrc64(upload, parts) }));
+  }
   // R2 holds other bytes than were read. They are taken away while they are still the ones we wrote.
   const now = await run.store.head(key);
   if (now.ok && now.value.etag === stored.value.etag) await run.store.delete(key);

@@ -5,9 +5,9 @@ import type { Proof, Row } from "../../workers/core/manifest/row.ts";
 import type { CopyItem, CopyMessage } from "../../workers/core/migration/message.ts";
 import { fail, ok, type Result } from "../../workers/core/result.ts";
 import type { ObjectBody, ObjectInfo } from "../../workers/ports/object-store.ts";
-import { within } from "../../workers/adapters/within.ts";
 import type { Settlement } from "../settle.ts";
 import { settleItems } from "./batch.ts";
+import { HELD_MAX_BYTES, readAll } from "./held-body.ts";
 import {
   conflictOf,
   type Copying,
@@ -20,10 +20,12 @@ import {
   metadataOf,
   type Run,
   rowOf,
+  rowOfEqual,
   sourceFailure,
   sourceKeyOf,
   storeKeyOf,
 } from "./run.ts";
+import { bodyWithTags, hasUnreadTags } from "./tags.ts";
 
 /**
  * How the bytes get from the one store into the other. `piped`: by the runtime, which does not tell a body that broke off
@@ -31,11 +33,6 @@ import {
  * watched at its next try.
  */
 type Passage = "piped" | "watched";
-
-/** Objects up to this size are held in memory where they are watched. */
-const HELD_MAX_BYTES = 1024 * 1024;
-/** Milliseconds that the body of one may take. */
-const SILENCE_MS = 60_000;
 
 /** Copies the objects of one batch and settles it once, with every outcome. */
 export function copyBatch(message: CopyMessage, run: Run): Promise<Settlement> {
@@ -90,19 +87,20 @@ async function store(
   const put = await putWhole(item, body, run, passage);
   if (put.ok || put.failure.code !== "precondition-failed") return put;
   // Somebody was there first: this message's other delivery, a reader's miss, a consumer of an older run, a stranger.
-  const there = await run.store.head(storeKeyOf(run, item.key));
+  const there = await run.store.head(storeKeyOf(run, item.key), { checksums: true });
   if (!there.ok) {
     const gone = there.failure.code === "object-not-found";
     return fail(gone ? failure("destination-changed", "The object was deleted in R2 meanwhile.") : there.failure);
   }
   const { size, etag } = there.value;
-  const found = rowOf(run, item.key, there.value, provenAs(item, there.value, body, run));
   if (isOurs(run, item, there.value) || isReadThrough(run, item, there.value)) {
+    const found = rowOf(run, item.key, there.value, provenAs(item, there.value, body, run));
     return isUpToDate(item, there.value) ? ok(found) : { stale: { ...item, was: etag }, found };
   }
   // Equal MD5s are equal bytes, whoever put them.
   const isEqual = body.md5 !== null && etag === body.md5 && size === item.size && !isOfAnotherKey(item, there.value);
-  return isEqual ? ok(found) : fail(conflictOf(item, there.value));
+  if (!isEqual) return fail(conflictOf(item, there.value));
+  return ok(rowOfEqual(run, item, there.value, foundProof(item, there.value)));
 }
 
 /** What this run put was put with this proof, and would not be there without it. */
@@ -125,9 +123,18 @@ export async function putWhole(item: CopyItem, from: ObjectBody, run: Copying, p
     await from.body.cancel();
     return fail(failure("source-bad-answer", `The source lists ${item.size} bytes and announced ${from.length}.`));
   }
-  const put = await putBody(item, from, run, passage);
-  return put.ok ? ok(rowOf(run, item.key, put.value, putProof(from))) : put;
+  const source = hasUnreadTags(from) ? await bodyWithTags(from, item, run) : ok(from);
+  if (!source.ok) return source;
+  const put = await putBody(item, source.value, run, passage);
+  if (!put.ok) return put;
+  const { storageClass, tags } = source.value;
+  const known = { storageClass, tags, crc64nvme: comparedCrc64(source.value) };
+  return ok(rowOf(run, item.key, put.value, putProof(source.value), known));
 }
+
+/** The CRC-64/NVME that the bytes are compared with. Where there is a SHA-256 it says it all. */
+const comparedCrc64 = ({ checksums }: ObjectBody): string | null =>
+  checksums?.sha256 === undefined ? (checksums?.crc64nvme ?? null) : null;
 
 function putProof({ checksums, md5 }: ObjectBody): Proof {
   if (checksums?.sha256 !== undefined) return "sha256";
@@ -137,13 +144,14 @@ function putProof({ checksums, md5 }: ObjectBody): Proof {
 
 /**
  * R2 enforces one hash: the SHA-256, else the MD5. A CRC-64/NVME, which it does not take, is compared here, before R2
- * has the last byte. Where there is a SHA-256 it says it all.
+ * has the last byte, and left in the copy's metadata.
  */
 async function putBody(item: CopyItem, from: ObjectBody, run: Copying, passage: Passage): Promise<Result<ObjectInfo>> {
-  const { sha256, crc64nvme } = from.checksums ?? {};
-  const expected = sha256 === undefined && crc64nvme !== undefined ? { crc64nvme } : undefined;
+  const sha256 = from.checksums?.sha256;
+  const crc64nvme = comparedCrc64(from) ?? undefined;
+  const expected = crc64nvme === undefined ? undefined : { crc64nvme };
   const options = {
-    ...metadataOf(run, item, from),
+    ...metadataOf(run, item, from, crc64nvme),
     size: item.size,
     ...(sha256 === undefined ? (from.md5 === null ? {} : { md5: from.md5 }) : { sha256 }),
     onlyIf: item.was === null ? ("absent" as const) : { etag: item.was },
@@ -167,17 +175,4 @@ async function putBody(item: CopyItem, from: ObjectBody, run: Copying, passage: 
   await readable.cancel().catch(() => undefined);
   const problem = await broken;
   return problem === null ? put : fail(problem);
-}
-
-/** Reads a small body; more bytes than were announced the runtime does not let through. */
-async function readAll({ body, length }: ObjectBody): Promise<Result<Uint8Array>> {
-  const broke = (why: string) => fail(failure("source-truncated", `The body broke off: ${why}.`));
-  try {
-    const read = await within(SILENCE_MS, new Response(body).arrayBuffer());
-    if (read === null) return broke("it took over a minute");
-    if (read.byteLength !== length) return broke(`${read.byteLength} of ${length} announced bytes came`);
-    return ok(new Uint8Array(read));
-  } catch (error) {
-    return broke(error instanceof Error ? error.message.replace(/\.$/, "") : String(error));
-  }
 }

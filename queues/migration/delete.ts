@@ -7,6 +7,7 @@ import { ORIGIN } from "../../workers/core/migration/origin.ts";
 import type { ReportLine, WhyNotDeleted } from "../../workers/core/migration/report-line.ts";
 import { ok, type Result } from "../../workers/core/result.ts";
 import type { SealedKeys } from "../../workers/ports/sealed-keys.ts";
+import { type Answered, answerQuestions } from "../manifest/answer.ts";
 import { ACK, type Settlement, settlementOf } from "../settle.ts";
 import { emptyOutcome } from "./batch.ts";
 import { isAtSource, spellingOf } from "./beside.ts";
@@ -24,6 +25,8 @@ type Item = DeleteMessage["items"][number];
 export async function deleteObjects(message: DeleteMessage, run: Run, sealedKeys: SealedKeys): Promise<Settlement> {
   const { spec } = run;
   const isForced = spec.deletes?.sealed === true;
+  // What is sealed is asked after this: no version begins until the manifest knows what was deleted.
+  await run.dataset.holdSealing(spec.datasetId, `${spec.id}/${message.seq}`);
   const sealed = isForced
     ? ok(new Set<string>())
     : await sealedKeys({ id: spec.datasetId, name: spec.dataset }, message.items);
@@ -44,15 +47,29 @@ export async function deleteObjects(message: DeleteMessage, run: Run, sealedKeys
     if (gone.ok) deleted.push(item);
     else trouble = gone.failure;
   });
-  await run.dataset.remove(spec.datasetId, deleted);
+  const told = await tellDeleted(deleted, run);
   lines.push(...deleted.map(({ key, etag }): ReportLine => ({ key, outcome: "deleted", size: null, etag })));
   // The message comes again; what was deleted by then counts as deleted.
   if (trouble !== null) return giveUp(message, run, trouble);
+  if (!told.ok) return giveUp(message, run, told.failure);
+  await run.dataset.releaseSealing(`${spec.id}/${message.seq}`);
   const report = await writeReport(run, message.seq, lines);
   if (!report.ok) return settlementOf(report.failure);
   const outcome = { ...emptyOutcome(), deleted: deleted.length, report: report.value };
   await run.migration.settleBatch({ seq: message.seq, tries: 0 }, outcome, run.tally);
   return ACK;
+}
+
+/**
+ * Has the manifest lose their rows, and know the keys as deleted: by what R2 has at each after all, for somebody may have put
+ * an object there since.
+ */
+async function tellDeleted(deleted: readonly Item[], { dataset, spec, store }: Run): Promise<Result<Answered>> {
+  const hints = deleted.map(({ key }) => ({ key, etag: null }));
+  const hinted = await dataset.hint(spec.datasetId, hints);
+  if (!hinted.ok) return hinted;
+  const place = { dataset, config: { id: spec.datasetId, prefix: spec.prefix }, store };
+  return answerQuestions(place, hinted.value.questions, { finder: spec.id, isOnPurpose: true });
 }
 
 /** What may pass is tried again later; with anything else, and after too many tries, the run has failed. */

@@ -9,10 +9,17 @@ import { planParts } from "../../workers/core/migration/parts.ts";
 import { isReadInParts } from "../../workers/core/migration/read-back.ts";
 import { outcomeOf, type ReportLine } from "../../workers/core/migration/report-line.ts";
 import { verifyPage } from "../../workers/core/migration/verify.ts";
-import type { Proof, Row } from "../../workers/core/manifest/row.ts";
+import {
+  foundBy,
+  isOnlyFound,
+  md5OfEtag,
+  type Proof,
+  type Row,
+  UNKNOWN_ORIGIN,
+} from "../../workers/core/manifest/row.ts";
 import { forEachLimited } from "../../workers/adapters/for-each-limited.ts";
 import { CONNECTIONS_MAX } from "../../workers/core/limits.ts";
-import { ORIGIN } from "../../workers/core/migration/origin.ts";
+import { ORIGIN, rareStorageClass } from "../../workers/core/migration/origin.ts";
 import { fail, ok, type Result } from "../../workers/core/result.ts";
 import type { ListedPage } from "../../durable-objects/migration/pages.ts";
 import { lookBeside, type There, writtenByUs } from "./beside.ts";
@@ -102,8 +109,9 @@ export async function planPage(found: Found, run: Run): Promise<Result<PlannedPa
 }
 
 /**
- * On the way back: of the objects that the manifest does not know, those that say of themselves that they were copied from a
- * source. The manifest may be younger than they are; what the owner has deleted at the source must not come back.
+ * On the way back: of the objects that the manifest does not know, or only that they are there, those that say of themselves
+ * that they were copied from a source. The manifest may be younger than they are; what the owner has deleted at the source
+ * must not come back.
  */
 async function copiesOf(
   objects: readonly Listed[],
@@ -112,7 +120,10 @@ async function copiesOf(
 ): Promise<Result<Map<string, KnownRow>>> {
   const copies = new Map<string, KnownRow>();
   let trouble: Failure | null = null;
-  const unknown = objects.filter(({ key }) => !rows.has(storeKey(key)));
+  const unknown = objects.filter(({ key, etag }) => {
+    const row = rows.get(storeKey(key));
+    return row === undefined || (row.etag === etag && isOnlyFound(row));
+  });
   await forEachLimited(unknown, CONNECTIONS_MAX, async ({ key, etag }) => {
     const head = await run.source.head(sourceKeyOf(run, key));
     if (!head.ok) {
@@ -156,7 +167,7 @@ function planCopies(
     failures,
     skipped: count([...same, ...kept].map(({ item }) => item)),
     proofs: {},
-    found: found.map(({ item }) => foundRow(item, there.get(storeKey(item.key)), `found:${spec.id}`)),
+    found: found.map(({ item }) => foundRow(item, there.get(storeKey(item.key)), run)),
     lines: [
       ...same.map(({ item }) => lineOf(item, "same")),
       ...kept.map(({ item, why }) => ({ ...lineOf(item, "kept"), why })),
@@ -207,17 +218,26 @@ async function inspect(objects: readonly Listed[], hazards: Hazards, run: Run): 
  * The row of an object that was there before any migration of ours: equal ETags prove equal bytes, as an MD5 where
  * the ETag is one, else as a multipart ETag of equal parts.
  */
-function foundRow(item: Listed, there: There | undefined, writer: string): Row {
+function foundRow(item: Listed, there: There | undefined, { spec, origin }: Run): Row {
+  const key = storeKey(item.key);
   return {
-    key: storeKey(item.key),
+    key,
     size: item.size,
     etag: there?.etag ?? item.etag,
     uploadedAt: there?.lastModified ?? 0,
     contentType: null,
+    contentEncoding: null,
+    md5: md5OfEtag(there?.etag ?? item.etag),
+    sha256: null,
+    crc64nvme: null,
+    ...UNKNOWN_ORIGIN,
     proof: item.etag.includes("-") ? "etag" : "md5",
+    origin,
+    sourceKey: key === item.key ? null : item.key,
     sourceEtag: item.etag,
     sourceModifiedAt: item.lastModified,
-    writer,
+    storageClass: rareStorageClass(item.storageClass),
+    writer: foundBy(spec.id),
   };
 }
 

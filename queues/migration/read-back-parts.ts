@@ -6,7 +6,17 @@ import { planReading, proofByEtag, type ReadBytes } from "../../workers/core/mig
 import type { Proof } from "../../workers/core/manifest/row.ts";
 import { fail, ok, type Result } from "../../workers/core/result.ts";
 import { ACK, type Settlement } from "../settle.ts";
-import { askSource, changedAtSource, isChanged, judge, lookAgain, readRange, recallOnce } from "./read-back.ts";
+import {
+  askSource,
+  changedAtSource,
+  isChanged,
+  judge,
+  learned,
+  lookAgain,
+  readRange,
+  type Recall,
+  recallOnce,
+} from "./read-back.ts";
 import { type Run, sourceKeyOf } from "./run.ts";
 import type { PartWork } from "./upload.ts";
 import { multipartEtag, wholeCrc64 } from "./whole-checksum.ts";
@@ -46,9 +56,11 @@ export async function finishReadBack(message: FinishMessage, run: Run): Promise<
     crc64: wholeCrc64(upload, parts),
     cuts: new Map([[plan.partBytes, await multipartEtag(parts)]]),
   };
-  const proof = await verdictOf(item, read, run);
+  const recall = recallOnce(run, [item.key]);
+  const proof = await verdictOf(item, read, run, recall);
   if (proof.ok) {
-    await run.migration.settleUpload(message, { proof: proof.value, etag: item.was ?? "", row: null }, run.tally);
+    const row = await learned(item, read, run, recall);
+    await run.migration.settleUpload(message, { proof: proof.value, etag: item.was ?? "", row }, run.tally);
     return ACK;
   }
   const { code } = proof.failure;
@@ -58,11 +70,11 @@ export async function finishReadBack(message: FinishMessage, run: Run): Promise<
   return ACK;
 }
 
-async function verdictOf(item: CopyItem, read: ReadBytes, run: Run): Promise<Result<Proof>> {
+async function verdictOf(item: CopyItem, read: ReadBytes, run: Run, recall: Recall): Promise<Result<Proof>> {
   const proof = proofByEtag(item, read);
   if (proof !== null) return ok(proof);
   const told = await askSource(item, run);
-  return told.ok ? judge(item, read, told.value, recallOnce(run, [item.key])) : fail(told.failure);
+  return told.ok ? judge(item, read, told.value, recall) : fail(told.failure);
 }
 
 /** Starts the object again where it changed on either side, as it is now, or where the trouble may pass; else it is judged. */

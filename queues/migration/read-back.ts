@@ -2,7 +2,7 @@ import type { RememberedRow } from "../../durable-objects/dataset/dataset.ts";
 import { type BodyDigests, digestBody, type WantedDigests } from "../../workers/adapters/body-digests.ts";
 import { type Failure, failure } from "../../workers/core/failure.ts";
 import type { ByteRange } from "../../workers/core/http/range.ts";
-import type { Proof } from "../../workers/core/manifest/row.ts";
+import type { Proof, Row } from "../../workers/core/manifest/row.ts";
 import { storeKey } from "../../workers/core/migration/join.ts";
 import type { CopyItem, ReadMessage } from "../../workers/core/migration/message.ts";
 import { partCount } from "../../workers/core/migration/parts.ts";
@@ -10,6 +10,7 @@ import {
   cutsOf,
   judgeByManifest,
   judgeByTold,
+  learnedRow,
   proofByEtag,
   type ReadBytes,
   type ToldObject,
@@ -32,9 +33,9 @@ export function readBack(message: ReadMessage, run: Run): Promise<Settlement> {
   return settleItems(message, run, "verified", async (listed) => {
     let item = listed;
     for (let attempt = 1; ; attempt++) {
-      const proof = await verifyWhole(item, run, recall);
-      if (proof.ok) return ok({ size: item.size, etag: item.was ?? "", proof: proof.value, row: null });
-      if (!isChanged(proof.failure) || attempt === 3) return proof;
+      const verified = await verifyWhole(item, run, recall);
+      if (verified.ok) return ok({ size: item.size, etag: item.was ?? "", ...verified.value });
+      if (!isChanged(verified.failure) || attempt === 3) return verified;
       const now = await lookAgain(item, run);
       if (!now.ok) return now;
       item = now.value;
@@ -43,13 +44,13 @@ export function readBack(message: ReadMessage, run: Run): Promise<Settlement> {
 }
 
 /** Reads one object whole and compares it. Where the two ETags are equal they are expected to tell, and nobody is asked. */
-async function verifyWhole(item: CopyItem, run: Run, recall: Recall): Promise<Result<Proof>> {
+async function verifyWhole(item: CopyItem, run: Run, recall: Recall): Promise<Result<Verified>> {
   const { partBytes } = run.spec;
   if (item.was === item.etag) {
     const read = await readWhole(item, run, { cuts: cutsOf(item, null, partBytes) });
     if (!read.ok) return read;
     const proof = proofByEtag(item, read.value);
-    if (proof !== null) return ok(proof);
+    if (proof !== null) return ok({ proof, row: await learned(item, read.value, run, recall) });
   }
   const told = await askSource(item, run);
   if (!told.ok) return told;
@@ -59,7 +60,23 @@ async function verifyWhole(item: CopyItem, run: Run, recall: Recall): Promise<Re
     crc64: sha256 === null && crc64 !== null,
     cuts: cutsOf(item, firstPart, partBytes),
   });
-  return read.ok ? judge(item, read.value, told.value, recall) : read;
+  if (!read.ok) return read;
+  const proof = await judge(item, read.value, told.value, recall);
+  return proof.ok ? ok({ proof: proof.value, row: await learned(item, read.value, run, recall) }) : proof;
+}
+
+/** What an object was found to be; the row says what the manifest may learn by it. */
+interface Verified {
+  proof: Proof;
+  row: Row | null;
+}
+
+/** What the manifest may learn from an object that was read, if it knows it as that; it is no matter where it cannot be asked. */
+export async function learned(item: CopyItem, read: ReadBytes, run: Run, recall: Recall): Promise<Row | null> {
+  const row = learnedRow(storeKey(item.key), item, read, run.spec.id);
+  if (row === null) return null;
+  const known = await recall(item.key);
+  return known.ok && known.value?.etag === row.etag ? row : null;
 }
 
 async function readWhole(item: CopyItem, run: Run, wanted: WantedDigests): Promise<Result<ReadBytes>> {

@@ -2,7 +2,7 @@ import { bucketOf } from "../../workers/adapters/config.ts";
 import { datasetOf, migrationOf } from "../../workers/adapters/objects.ts";
 import { createR2Store } from "../../workers/adapters/r2-store.ts";
 import { writerBy } from "../../workers/adapters/s3-writer.ts";
-import { sourceClientOf, sourceStoreOf } from "../../workers/adapters/source-stores.ts";
+import { originOf, sourceClientOf, sourceStoreOf } from "../../workers/adapters/source-stores.ts";
 import {
   newTally,
   type Tally,
@@ -12,6 +12,7 @@ import {
 } from "../../workers/adapters/with-counting.ts";
 import { type Failure, failure } from "../../workers/core/failure.ts";
 import type { Proof, Row } from "../../workers/core/manifest/row.ts";
+import { rowOfCopy, rowOfFound } from "../../workers/core/manifest/stored-row.ts";
 import { storeKey } from "../../workers/core/migration/join.ts";
 import { type CopyItem, throughWriter } from "../../workers/core/migration/message.ts";
 import { metadataOfCopy } from "../../workers/core/migration/metadata.ts";
@@ -26,6 +27,7 @@ import type {
   ObjectStore,
   PartSizeReader,
   PrefixReader,
+  TagReader,
 } from "../../workers/ports/object-store.ts";
 
 /**
@@ -34,8 +36,10 @@ import type {
  */
 export interface Copying {
   spec: CopySpec;
-  source: ObjectReader & PartSizeReader & Partial<PrefixReader>;
+  source: ObjectReader & PartSizeReader & Partial<PrefixReader & TagReader>;
   store: ObjectStore;
+  /** `s3://bucket/prefix` of the source, as rows name it. */
+  origin: string;
 }
 
 /** What one message of a migration works with: both stores, counted, and the objects that keep the books. */
@@ -53,9 +57,11 @@ export interface Run extends Copying {
 export function openCopying(spec: CopySpec, env: Env): Result<Copying> {
   const source = sourceStoreOf(env, spec.source.name, "copying");
   if (!source.ok) return source;
+  const origin = originOf(env, spec.source);
+  if (!origin.ok) return origin;
   const bucket = bucketOf(env, spec.bucket);
   if (bucket === null) return fail(failure("unknown-bucket", `There is no R2 binding named "${spec.bucket}".`));
-  return ok({ spec, source: source.value, store: createR2Store(bucket) });
+  return ok({ spec, source: source.value, store: createR2Store(bucket), origin: origin.value });
 }
 
 export function openRun(spec: MigrationSpec, env: Env): Result<Run> {
@@ -70,6 +76,7 @@ export function openRun(spec: MigrationSpec, env: Env): Result<Run> {
     backlog: async () => (await env.MIGRATION_QUEUE.metrics()).backlogCount,
     migration: migrationOf(env, spec.id),
     dataset: datasetOf(env, spec.dataset),
+    origin: copying.value.origin,
   };
   return spec.direction === "in"
     ? ok({ spec, source, store, ...books })
@@ -94,9 +101,9 @@ function openBack(spec: MigrationSpec, env: Env, run: Omit<Run, "spec">): Result
 export const sourceKeyOf = (run: Copying, key: string): string => run.spec.source.prefix + key;
 export const storeKeyOf = (run: Copying, key: string): string => run.spec.prefix + storeKey(key);
 
-/** What is stored with a copy of the item. */
-export const metadataOf = (run: Copying, item: CopyItem, from: ObjectInfo): Metadata =>
-  metadataOfCopy(from, item.key, run.spec.id);
+/** What is stored with a copy of the item. `crc64nvme`: the source's, which the bytes must have to be stored. */
+export const metadataOf = (run: Copying, item: CopyItem, from: ObjectInfo, crc64nvme?: string): Metadata =>
+  metadataOfCopy(from, item.key, run.spec.id, crc64nvme);
 
 /** Whether this run wrote what is at the key, from this source object. */
 export const isOurs = (run: Copying, item: CopyItem, there: ObjectInfo): boolean =>
@@ -129,20 +136,40 @@ export const conflictOf = (item: CopyItem, there: ObjectInfo): Failure =>
     ? failure("key-conflict", "Another source key that is the same in Unicode NFC was copied to it.")
     : failure("destination-changed");
 
-/** The manifest row of a copy. */
-export function rowOf(run: Copying, key: string, stored: ObjectInfo, proof: Proof): Row {
-  const modifiedAt = stored.custom[ORIGIN.modifiedAt];
+/**
+ * The manifest row of a copy that this run, or one of ours that it recognises as that, has made.
+ *
+ * @param key as the source spells it
+ * @param known what is known of it beyond what R2 tells: its metadata may have had no room
+ */
+export function rowOf(
+  run: Copying,
+  key: string,
+  stored: ObjectInfo,
+  proof: Proof,
+  known: { storageClass?: string | undefined; tags?: Row["tags"] | undefined; crc64nvme?: string | null } = {},
+): Row {
+  const row = rowOfCopy(storeKey(key), stored, run.spec.id);
   return {
-    key: storeKey(key),
-    size: stored.size,
-    etag: stored.etag,
-    uploadedAt: stored.lastModified,
-    contentType: stored.http.contentType ?? null,
+    ...row,
     proof,
-    sourceEtag: stored.custom[ORIGIN.etag] ?? null,
-    sourceModifiedAt: modifiedAt === undefined ? null : Number(modifiedAt),
-    // A copy that was found may be the read-through's.
-    writer: stored.custom[ORIGIN.migration] ?? run.spec.id,
+    origin: run.origin,
+    sourceKey: storeKey(key) === key ? null : key,
+    storageClass: known.storageClass ?? row.storageClass,
+    tags: known.tags ?? row.tags,
+    crc64nvme: known.crc64nvme ?? row.crc64nvme,
+  };
+}
+
+/** The row of what somebody else has put, and what has the source object's bytes. */
+export function rowOfEqual(run: Copying, { key, etag, lastModified }: CopyItem, stored: ObjectInfo, proof: Proof): Row {
+  return {
+    ...rowOfFound(storeKey(key), stored, run.spec.id),
+    proof,
+    origin: run.origin,
+    sourceKey: storeKey(key) === key ? null : key,
+    sourceEtag: etag,
+    sourceModifiedAt: lastModified,
   };
 }
 

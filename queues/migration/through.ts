@@ -2,11 +2,12 @@ import { configOf } from "../../workers/adapters/config.ts";
 import { datasetOf } from "../../workers/adapters/objects.ts";
 import { type Failure, failure } from "../../workers/core/failure.ts";
 import type { DatasetConfig } from "../../workers/core/manifest/dataset.ts";
-import { placeOf, type Row } from "../../workers/core/manifest/row.ts";
+import type { Row } from "../../workers/core/manifest/row.ts";
 import { storeKey } from "../../workers/core/migration/join.ts";
 import { type CopyItem, type ThroughMessage, throughWriter } from "../../workers/core/migration/message.ts";
 import { goesInParts } from "../../workers/core/migration/parts.ts";
 import { fail, ok, type Result } from "../../workers/core/result.ts";
+import { writeRows } from "../manifest/answer.ts";
 import { ACK, type Settlement, settlementOf } from "../settle.ts";
 import { putWhole } from "./copy.ts";
 import { copyInParts } from "./copy-in-parts.ts";
@@ -45,7 +46,9 @@ export async function copyThrough(message: ThroughMessage, env: Env): Promise<Se
   if (row === null) return ACK;
   // Deleted while it was copied: the row of a copy younger than the deletion would undo it.
   if (await dataset.isBuried(row.key)) return removeCopy(message, run.value);
-  const written = await dataset.applyRows(message.datasetId, [{ ...row, ...placeOf(row.key) }]);
+  const { store } = run.value;
+  const open = async () => ok({ dataset, config: config.value, store });
+  const written = await writeRows(dataset, message.datasetId, [row], row.writer, open);
   return written.ok ? ACK : giveUp(message, written.failure);
 }
 
@@ -74,7 +77,7 @@ function openThrough(config: DatasetConfig, env: Env): Result<Copying> {
 async function copyAbsent(message: ThroughMessage, run: Copying): Promise<Result<Row | null>> {
   const { key, size, etag, lastModified } = message;
   const item: CopyItem = { key, size, etag, lastModified, was: null };
-  const there = await run.store.head(storeKeyOf(run, key));
+  const there = await run.store.head(storeKeyOf(run, key), { checksums: true });
   if (there.ok) {
     const isDone = isOurs(run, item, there.value) && isUpToDate(item, there.value);
     return ok(isDone ? rowOf(run, key, there.value, foundProof(item, there.value)) : null);

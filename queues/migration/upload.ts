@@ -11,6 +11,7 @@ import type {
   PartMessage,
   UploadMessage,
 } from "../../workers/core/migration/message.ts";
+import { ORIGIN } from "../../workers/core/migration/origin.ts";
 import { partCount, partRange, planParts } from "../../workers/core/migration/parts.ts";
 import type { Proof } from "../../workers/core/manifest/row.ts";
 import { fail, ok, type Result } from "../../workers/core/result.ts";
@@ -33,7 +34,8 @@ import {
   storeKeyOf,
   takeTally,
 } from "./run.ts";
-import { askWhole, multipartEtag } from "./whole-checksum.ts";
+import { withTags } from "./tags.ts";
+import { askWhole, multipartEtag, wholeCrc64 } from "./whole-checksum.ts";
 
 /** Parts of one message that are under way at once: each streams, so this bounds connections, not memory. */
 const PARTS_AT_ONCE = 4;
@@ -73,8 +75,17 @@ export async function createUpload(item: CopyItem, head: ObjectInfo, run: Copyin
   const firstPart = await run.source.firstPart(sourceKeyOf(run, item.key));
   if (!firstPart.ok) return fail(sourceFailure(firstPart.failure));
   const plan = planParts(item.size, { etag: item.etag, firstPart: firstPart.value }, run.spec.partBytes);
-  const uploadId = await run.store.createUpload(storeKeyOf(run, item.key), metadataOf(run, item, head));
+  const tagged = await withTags(head, item, run);
+  if (!tagged.ok) return tagged;
+  const metadata = metadataOf(run, item, tagged.value);
+  if (tagged.value.tags !== undefined && metadata.custom[ORIGIN.tags] === undefined) warnOfTags(item, run);
+  const uploadId = await run.store.createUpload(storeKeyOf(run, item.key), metadata);
   return uploadId.ok ? ok({ item, uploadId: uploadId.value, plan }) : uploadId;
+}
+
+/** The row of what is put together later, perhaps by another consumer, is made of what R2 keeps. */
+function warnOfTags({ key }: CopyItem, { spec: { dataset } }: Copying): void {
+  console.warn(JSON.stringify({ message: "tags not kept: the object's metadata has no room for them", dataset, key }));
 }
 
 /** What is done with a part, and with an object of which one cannot be done. */
@@ -178,7 +189,7 @@ export async function finishUpload(message: FinishMessage, run: Run): Promise<Se
     // Completed before, and the answer was lost: by this upload, which is then gone, or by an earlier one of the run.
     const aborted = await run.store.abortUpload(key, upload.uploadId);
     if (!aborted.ok && isTransient(aborted.failure.code)) return postpone(message, run, aborted.failure);
-    return prove(message, run, item, there, parts, whole.value);
+    return prove(message, run, upload, there, parts, whole.value);
   }
   if (there !== null && there.etag !== item.was && isReadThrough(run, item, there)) {
     return yieldTo(there, message, run, upload, parts, whole.value);
@@ -189,11 +200,11 @@ export async function finishUpload(message: FinishMessage, run: Run): Promise<Se
   }
   const onlyIf = item.was === null ? ("absent" as const) : { etag: item.was };
   const completed = await run.store.completeUpload(key, upload.uploadId, parts, onlyIf);
-  if (completed.ok) return prove(message, run, item, completed.value, parts, whole.value);
+  if (completed.ok) return prove(message, run, upload, completed.value, parts, whole.value);
   const { code } = completed.failure;
   if (code !== "upload-lost" && isTransient(code)) return postpone(message, run, completed.failure);
   const after = await run.store.head(key);
-  if (after.ok && isOurs(run, item, after.value)) return prove(message, run, item, after.value, parts, whole.value);
+  if (after.ok && isOurs(run, item, after.value)) return prove(message, run, upload, after.value, parts, whole.value);
   return giveUp(
     message,
     run,
@@ -231,8 +242,10 @@ async function yieldTo(
   const aborted = await run.store.abortUpload(storeKeyOf(run, item.key), uploadId);
   if (!aborted.ok && isTransient(aborted.failure.code)) return postpone(message, run, aborted.failure);
   // Ours, read from the same source object, prove theirs where both were cut alike.
-  const proof = (await proofOf(item, there, parts, whole)) ?? foundProof(item, there);
-  await run.migration.settleUpload(message, finishedAs(run, item, there, proof), run.tally);
+  const proof = await proofOf(item, there, parts, whole);
+  const crc64nvme = proof === null ? null : wholeCrc64(upload, parts);
+  const finished = finishedAs(run, item, there, proof ?? foundProof(item, there), crc64nvme);
+  await run.migration.settleUpload(message, finished, run.tally);
   return ACK;
 }
 
@@ -245,14 +258,16 @@ async function postpone(message: FinishMessage, run: Run, problem: Failure): Pro
 async function prove(
   message: FinishMessage,
   run: Run,
-  item: CopyItem,
+  upload: Upload,
   stored: ObjectInfo,
   parts: readonly DonePart[],
   whole: "crc64nvme" | null,
 ): Promise<Settlement> {
+  const { item } = upload;
   const proof = await proofOf(item, stored, parts, whole);
   if (proof !== null) {
-    await run.migration.settleUpload(message, finishedAs(run, item, stored, proof), run.tally);
+    const finished = finishedAs(run, item, stored, proof, wholeCrc64(upload, parts));
+    await run.migration.settleUpload(message, finished, run.tally);
     return ACK;
   }
   // R2 holds other bytes than were read. They are taken away while they are still the ones we wrote.
@@ -280,11 +295,21 @@ export async function proofOf(
   return stored.etag === item.etag ? "etag" : (whole ?? "parts");
 }
 
-/** Of a run back the manifest has nothing to learn: it speaks of R2. */
-const finishedAs = (run: Run, item: CopyItem, stored: ObjectInfo, proof: Proof): FinishedUpload => ({
+/**
+ * Of a run back the manifest has nothing to learn: it speaks of R2.
+ *
+ * @param crc64nvme of the parts, which are proved to be the object, where it was computed
+ */
+const finishedAs = (
+  run: Run,
+  item: CopyItem,
+  stored: ObjectInfo,
+  proof: Proof,
+  crc64nvme: string | null,
+): FinishedUpload => ({
   proof,
   etag: stored.etag,
-  row: run.spec.direction === "in" ? rowOf(run, item.key, stored, proof) : null,
+  row: run.spec.direction === "in" ? rowOf(run, item.key, stored, proof, { crc64nvme }) : null,
 });
 
 /** R2 keeps an abandoned upload, and bills it, for seven days. */

@@ -181,7 +181,7 @@ const md5In = ({ checksums: { md5 } }: R2Object): string | null =>
   md5 === undefined ? null : new Uint8Array(md5).toHex();
 
 /** What was put is what R2 has: reading each of its properties back would cost more than the rest of the answer. */
-const putInfo = (object: R2Object, { http, custom, md5 }: PutOptions): ObjectInfo => ({
+const putInfo = (object: R2Object, { http, custom, md5, sha256 }: PutOptions): ObjectInfo => ({
   key: object.key,
   size: object.size,
   etag: object.etag,
@@ -189,6 +189,7 @@ const putInfo = (object: R2Object, { http, custom, md5 }: PutOptions): ObjectInf
   md5: md5 ?? md5In(object),
   http,
   custom,
+  ...(sha256 === undefined ? {} : { checksums: { sha256 } }),
 });
 
 function putOptions(options: PutOptions): R2PutOptions {

@@ -3,6 +3,7 @@ import { parseHttpDate } from "../core/http/date.ts";
 import type { ByteRange } from "../core/http/range.ts";
 import { RETRY_AFTER_MAX_SECONDS } from "../core/limits.ts";
 import { parseCrc64 } from "../core/migration/crc64.ts";
+import { rareStorageClass } from "../core/migration/origin.ts";
 import { fail, ok, type Result } from "../core/result.ts";
 import type { Checksums, HttpMetadata, ObjectBody, ObjectInfo } from "../ports/object-store.ts";
 import { parseError } from "./s3-xml.ts";
@@ -43,6 +44,9 @@ function parseFields(key: string, fields: Fields, checksums: boolean): Result<Ob
   const lastModified = Date.parse(fields.get("last-modified") ?? "");
   const isOpaque = isEncrypted(fields);
   const vouched = checksums ? parseChecksums(fields, etag) : null;
+  const storageClass = rareStorageClass(fields.get("x-amz-storage-class"));
+  // Told to who may read tags, and only where there are any.
+  const tagCount = parseLength(fields.get("x-amz-tagging-count")) ?? 0;
   return ok({
     key,
     size: total?.size ?? length,
@@ -52,6 +56,8 @@ function parseFields(key: string, fields: Fields, checksums: boolean): Result<Ob
     http: httpMetadata(fields),
     custom: userMetadata(fields),
     ...(vouched === null ? {} : { checksums: vouched }),
+    ...(storageClass === null ? {} : { storageClass }),
+    ...(tagCount === 0 ? {} : { tagCount }),
     ...(isOpaque ? { encrypted: true as const } : {}),
   });
 }

@@ -1,13 +1,13 @@
-import { type Failure, failure } from "../core/failure.ts";
+import { type Failure, type FailureCode, failure } from "../core/failure.ts";
 import type { ByteRange } from "../core/http/range.ts";
 import { LIST_MAX_KEYS } from "../core/limits.ts";
 import { compareUtf8 } from "../core/migration/utf8-order.ts";
 import { fail, ok, type Result } from "../core/result.ts";
 import type { Credentials, SourceConfig } from "../core/source.ts";
-import type { ListPage, ObjectReader, PartSizeReader, PrefixReader } from "../ports/object-store.ts";
+import type { ListPage, ObjectReader, PartSizeReader, PrefixReader, TagReader } from "../ports/object-store.ts";
 import { parseBody, parseInfo, parseLength } from "./s3-answers.ts";
 import { createS3Client } from "./s3-client.ts";
-import { type Listing, parseListing } from "./s3-xml.ts";
+import { type Listing, parseListing, parseTagging } from "./s3-xml.ts";
 
 /** How long a source is waited for, in seconds. */
 export interface Patience {
@@ -31,7 +31,7 @@ export function createS3Store(
   source: SourceConfig,
   credentials: Credentials,
   { answerSeconds, bodySeconds }: Patience = COPYING,
-): ObjectReader & PartSizeReader & PrefixReader {
+): ObjectReader & PartSizeReader & PrefixReader & TagReader {
   const client = createS3Client(source, credentials);
   const brief = { seconds: 2 * answerSeconds, answerSeconds };
 
@@ -131,8 +131,27 @@ export function createS3Store(
       const bytes = parseLength(answer.value.headers.get("content-length") ?? undefined);
       return ok(parts === null || bytes === null ? null : { bytes, parts });
     },
+
+    async tags(key) {
+      const answer = await client.sendAndRead({
+        method: "GET",
+        key,
+        query: { tagging: "" },
+        asked: "object",
+        ...brief,
+      });
+      if (answer.ok) return ok(parseTagging(answer.value));
+      return UNTOLD.has(answer.failure.code) ? ok(null) : answer;
+    },
   };
 }
+
+/** Tags have a permission of their own (s3:GetObjectTagging); and servers without tags refuse the request as they like. */
+const UNTOLD: ReadonlySet<FailureCode> = new Set<FailureCode>([
+  "source-forbidden",
+  "source-bad-answer",
+  "source-unsupported",
+]);
 
 function formatRange(range: ByteRange): string {
   switch (range.kind) {

@@ -1,6 +1,7 @@
 import { XMLParser } from "fast-xml-parser";
 import { failure } from "../core/failure.ts";
 import { LIST_MAX_KEYS } from "../core/limits.ts";
+import { type Tags, tagsOf } from "../core/migration/tags.ts";
 import { fail, ok, type Result } from "../core/result.ts";
 import type { ListedObject } from "../ports/object-store.ts";
 
@@ -11,7 +12,7 @@ const parser = new XMLParser({
   parseTagValue: false,
   trimValues: false,
   htmlEntities: true,
-  isArray: (name) => name === "Contents" || name === "CommonPrefixes",
+  isArray: (name) => name === "Contents" || name === "CommonPrefixes" || name === "Tag",
 });
 
 /** A page of a listing, as far as it can be read. */
@@ -88,6 +89,14 @@ export function parseCompleted(xml: string): string | null {
   const root = parse(xml)?.["CompleteMultipartUploadResult"];
   const etag = isRecord(root) ? text(root["ETag"]).replaceAll('"', "") : "";
   return etag === "" ? null : etag;
+}
+
+/** The tags of a GetObjectTagging (Amazon S3 API Reference); null where there are none, or the answer is none. */
+export function parseTagging(xml: string): Tags | null {
+  const root = parse(xml)?.["Tagging"];
+  const set = isRecord(root) ? root["TagSet"] : null;
+  if (!isRecord(set)) return null;
+  return tagsOf(arrayOf(set["Tag"]).map((tag) => (isRecord(tag) ? [text(tag["Key"]), text(tag["Value"])] : ["", ""])));
 }
 
 /** The body of CompleteMultipartUpload. ETags are those of the parts, without quotes. */

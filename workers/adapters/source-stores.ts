@@ -1,9 +1,10 @@
 import { waitUntil } from "cloudflare:workers";
 import { failure } from "../core/failure.ts";
+import { formatOrigin } from "../core/migration/origin.ts";
 import { configuredLimits } from "../core/pressure/limits.ts";
 import { fail, ok, type Result } from "../core/result.ts";
 import type { Credentials, SourceConfig } from "../core/source.ts";
-import type { ObjectReader, PartSizeReader, PrefixReader } from "../ports/object-store.ts";
+import type { ObjectReader, PartSizeReader, PrefixReader, TagReader } from "../ports/object-store.ts";
 import { configOf, credentialsOf } from "./config.ts";
 import { sourceOf } from "./objects.ts";
 import { createS3Client, type S3Client } from "./s3-client.ts";
@@ -11,7 +12,7 @@ import { createS3Store, READING } from "./s3-store.ts";
 import { type Purpose, SourcePressure } from "./source-pressure.ts";
 import { clientWithPressure, withPressure } from "./with-pressure.ts";
 
-export type SourceStore = ObjectReader & PartSizeReader & Partial<PrefixReader>;
+export type SourceStore = ObjectReader & PartSizeReader & Partial<PrefixReader & TagReader>;
 
 const stores = new WeakMap<Env, Map<string, SourceStore>>();
 const clients = new WeakMap<Env, Map<string, S3Client>>();
@@ -27,6 +28,15 @@ export function sourceStoreOf(env: Env, name: string, purpose: Purpose): Result<
   return openOnce(stores, env, name, purpose, (source, credentials, pressure) =>
     withPressure(createS3Store(source, credentials, patience), pressure, purpose),
   );
+}
+
+/** `s3://bucket/prefix` of a prefix at a source of the configuration. Refused as `sourceStoreOf` is. */
+export function originOf(env: Env, { name, prefix }: { name: string; prefix: string }): Result<string> {
+  const config = configOf(env);
+  if (!config.ok) return config;
+  const source = config.value.sources.get(name);
+  if (source === undefined) return fail(unknownSource(name));
+  return ok(formatOrigin(source.bucket, prefix));
 }
 
 /** A client of the source, likewise, for who writes to it. */
@@ -49,13 +59,15 @@ function openOnce<T>(
   const config = configOf(env);
   if (!config.ok) return config;
   const source = config.value.sources.get(name);
-  if (source === undefined) return fail(failure("unknown-source", `There is no source named "${name}".`));
+  if (source === undefined) return fail(unknownSource(name));
   const credentials = credentialsOf(env, name);
   if (!credentials.ok) return credentials;
   const made = open(source, credentials.value, pressureOf(env, name, source));
   opened.set(env, there.set(`${purpose} ${name}`, made));
   return ok(made);
 }
+
+const unknownSource = (name: string) => failure("unknown-source", `There is no source named "${name}".`);
 
 /** The isolate's side of the source's limiter, which readers and consumers share. */
 function pressureOf(env: Env, name: string, source: SourceConfig): SourcePressure {

@@ -1,5 +1,5 @@
 import type { Operations } from "../core/migration/status.ts";
-import type { ObjectReader, ObjectStore, PartSizeReader, PrefixReader } from "../ports/object-store.ts";
+import type { ObjectReader, ObjectStore, PartSizeReader, PrefixReader, TagReader } from "../ports/object-store.ts";
 import type { S3Client, S3Request } from "./s3-client.ts";
 
 /** What was done so far, as it is billed: a refused put is a class A operation like any other. */
@@ -24,13 +24,14 @@ export function withR2Counting(store: ObjectStore, tally: Tally): ObjectStore {
 }
 
 /** Counts requests to a source: listings, and GETs and HEADs, which S3 bills alike. */
-export function withSourceCounting<T extends ObjectReader & PartSizeReader & Partial<PrefixReader>>(
+export function withSourceCounting<T extends ObjectReader & PartSizeReader & Partial<PrefixReader & TagReader>>(
   store: T,
   tally: Tally,
 ): T {
   return {
     ...store,
     ...(store.prefixes === undefined ? {} : { prefixes: count(store.prefixes, () => tally.sourceList++) }),
+    ...(store.tags === undefined ? {} : { tags: count(store.tags, () => tally.sourceGet++) }),
     list: count(store.list, () => tally.sourceList++),
     get: count(store.get, () => tally.sourceGet++),
     head: count(store.head, () => tally.sourceGet++),

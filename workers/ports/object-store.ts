@@ -38,6 +38,12 @@ export interface PartSizeReader {
   firstPart(key: string): Promise<Result<{ bytes: number; parts: number } | null>>;
 }
 
+/** A store that keeps tags beside its objects. */
+export interface TagReader {
+  /** The tags of an object; null where there are none, or the store does not tell them to us. */
+  tags(key: string): Promise<Result<Readonly<Record<string, string>> | null>>;
+}
+
 /** A store that tells what "folders" there are. */
 export interface PrefixReader {
   /**
@@ -140,6 +146,12 @@ export interface ObjectInfo extends Metadata {
   md5: string | null;
   /** Only where they were asked for and there are any. */
   checksums?: Checksums;
+  /** Where it is not the standard one. */
+  storageClass?: string;
+  /** How many tags it has, where there are any and the store tells. */
+  tagCount?: number;
+  /** Only where somebody has asked for them. */
+  tags?: Readonly<Record<string, string>>;
   /** It is encrypted so that its ETag, though it may look like MD5s, says nothing of its bytes (SSE-KMS, SSE-C). */
   encrypted?: true;
 }

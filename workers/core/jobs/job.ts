@@ -7,10 +7,13 @@ import { keySchema as inputKeySchema, nameSchema, prefixSchema } from "../manife
 /** Keys to sign or to finish: each is checked with its whole prefix, by a failure of its own. */
 const keySchema = z.string().min(1);
 
-/** `name`, `name@live` or `name@3`. */
+/** `name`, `name@live`, `name@3` or `name@alias`. */
 const datasetRefSchema = z
   .string()
-  .regex(/^[a-z0-9][a-z0-9-]{0,62}(@(live|[1-9]\d{0,8}))?$/, "must be a dataset's name, or name@version");
+  .regex(
+    /^[a-z0-9][a-z0-9-]{0,62}(@([1-9]\d{0,8}|[a-z][a-z0-9-]{0,62}))?$/,
+    "must be a dataset's name, or name@version",
+  );
 
 /** The body of `POST /v1/jobs`. */
 export const jobBodySchema = z.strictObject({
@@ -105,8 +108,17 @@ export function checkOutputPrefix(body: JobBody): Failure | null {
   return failure("prefix-overlap", detail, { field: "outputPrefix" });
 }
 
-/** What a job's nodes may read: its input, and what they put out themselves. */
+/**
+ * What a job's nodes may read of the dataset at the job's version: its input, and at the moving head also what they put out
+ * themselves. A sealed version never holds that: see `outputScope`.
+ */
 export function readScope(spec: JobSpec): { prefixes: string[]; keys: string[] } {
-  const own = spec.outputPrefix === undefined ? [] : [spec.outputPrefix];
+  const own = spec.outputPrefix === undefined || spec.version !== "live" ? [] : [spec.outputPrefix];
   return { prefixes: [...spec.input.prefixes, ...own], keys: spec.input.keys };
+}
+
+/** What the nodes of a job on a sealed version put out, and read back at the moving head; null where `readScope` has it all. */
+export function outputScope(spec: JobSpec): { prefixes: string[]; keys: string[] } | null {
+  if (spec.outputPrefix === undefined || spec.version === "live") return null;
+  return { prefixes: [spec.outputPrefix], keys: [] };
 }

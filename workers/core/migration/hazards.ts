@@ -20,11 +20,18 @@ export const HAZARDS = {
   "oversized-metadata":
     "Not copied: with the entries that say where it came from, its metadata is over R2's 8,192 bytes",
   "encrypted-etag": "Copied; the source's ETag is no MD5, so that the proof is of less",
+  tagged:
+    "Copied, for one more request each; R2 has no tags: the manifest keeps them, and R2's metadata where there is room",
 } as const;
 export type HazardKind = keyof typeof HAZARDS;
 
 /** Kinds that no listing tells. */
-const SAMPLED = ["encoded-body", "oversized-metadata", "encrypted-etag"] as const satisfies readonly HazardKind[];
+const SAMPLED = [
+  "encoded-body",
+  "oversized-metadata",
+  "encrypted-etag",
+  "tagged",
+] as const satisfies readonly HazardKind[];
 
 /** Of a kind that no listing tells, `objects` are so many of the `sampledOf` that were looked at; of others, of all. */
 export interface Hazard {
@@ -78,6 +85,8 @@ export interface Inspected {
   md5: string | null;
   http: { contentEncoding?: string } & Parameters<typeof metadataBytes>[0]["http"];
   custom: Record<string, string>;
+  /** Where there are any. */
+  tagCount?: number;
 }
 
 /** What objects tell that were looked at one by one; also of kinds of which there are none, how many were. */
@@ -88,6 +97,7 @@ export function inspectHazards(objects: readonly Inspected[]): Hazards {
       ? (["oversized-metadata"] as const)
       : []),
     ...(object.md5 === null && partCount(object.etag) === null ? (["encrypted-etag"] as const) : []),
+    ...(object.tagCount === undefined ? [] : (["tagged"] as const)),
   ]);
   if (objects.length === 0) return found;
   const none = { objects: 0, keys: [] };

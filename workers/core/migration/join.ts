@@ -19,7 +19,7 @@ export interface Remembered {
   sourceEtag: string | null;
   /** Milliseconds since 1970. */
   sourceModifiedAt: number | null;
-  /** The migration or job that wrote it, or `through:<dataset id>`. */
+  /** The migration or job that wrote it, `through:<dataset id>`, or `found:<who>`, as in the manifest's row. */
   writer: string;
 }
 
@@ -140,8 +140,9 @@ function isSame({ source, r2 }: Record<"source" | "r2", { etag: string; size: nu
   return r2.etag === source.etag || (row?.etag === r2.etag && row.sourceEtag === source.etag);
 }
 
-/** Whether a migration put it into R2, or a read of what was missing there. */
-const isCopy = ({ writer }: Remembered): boolean => /^(mig_|through:|found:)/.test(writer);
+/** Whether a migration put it into R2, or a read of what was missing there, or a migration found it equal to the source's. */
+const isCopy = ({ writer, sourceEtag }: Remembered): boolean =>
+  /^(mig_|through:)/.test(writer) || (writer.startsWith("found:") && sourceEtag !== null);
 
 /** Plans a copy, if the destination can take it: what is there already may since have been archived at the source. */
 function copy(object: Listed, key: string, there: There | undefined, options: JoinOptions, plan: JoinPlan): void {

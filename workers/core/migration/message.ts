@@ -1,5 +1,5 @@
 import * as z from "zod";
-import { proofSchema, type Row } from "../manifest/row.ts";
+import { md5OfEtag, proofSchema, type Row } from "../manifest/row.ts";
 
 /**
  * What travels on the queues. A migration's message carries `v`, the migration's id and `seq`, the row of the sender's
@@ -169,7 +169,23 @@ const sentRow = z.tuple([
   z.union([z.string(), z.literal(0)]).nullable(), // sourceEtag; 0: it is the etag
   z.number().nullable(), // sourceModifiedAt
   index, // writer, in `words`
+  // Left out where there is nothing behind.
+  index.nullable().default(null), // origin, in `words`
+  // What few objects have; left out where there is nothing.
+  z
+    .strictObject({
+      contentEncoding: z.string(),
+      md5: z.string(),
+      sha256: z.string(),
+      crc64nvme: z.string(),
+      sourceKey: z.string(),
+      storageClass: z.string(),
+      tags: z.record(z.string(), z.string()),
+    })
+    .partial()
+    .default({}),
 ]);
+type SentRow = z.input<typeof sentRow>;
 
 /** Rows on their way to a Dataset object, and who waits for them to be there. */
 export const manifestMessage = z
@@ -181,7 +197,7 @@ export const manifestMessage = z
     dataset: z.string(),
     datasetId: z.string(),
     sender: z.strictObject({ kind: z.enum(["migration", "job"]), id: z.string() }),
-    /** Content types and writers, which many rows share. */
+    /** Content types, writers and origins, which many rows share. */
     words: z.array(z.string()),
     rows: z.array(sentRow),
   })
@@ -192,37 +208,63 @@ export type SentManifestMessage = z.input<typeof manifestMessage>;
 /** Rows as they travel. */
 export function sentRows(rows: readonly Row[]): Pick<SentManifestMessage, "words" | "rows"> {
   const words = new Map<string, number>();
-  const indexOf = (word: string): number => {
+  const indexOf = (word: string | null): number | null => {
+    if (word === null) return null;
     const known = words.get(word);
     if (known === undefined) words.set(word, words.size);
     return known ?? words.size - 1;
   };
-  const sent = rows.map((row): z.input<typeof sentRow> => [
-    row.key,
-    row.size,
-    row.etag,
-    row.uploadedAt,
-    row.contentType === null ? null : indexOf(row.contentType),
-    row.proof,
-    row.sourceEtag === row.etag ? 0 : row.sourceEtag,
-    row.sourceModifiedAt,
-    indexOf(row.writer),
-  ]);
+  const sent = rows.map((row): SentRow => {
+    const head = [
+      row.key,
+      row.size,
+      row.etag,
+      row.uploadedAt,
+      indexOf(row.contentType),
+      row.proof,
+      row.sourceEtag === row.etag ? 0 : row.sourceEtag,
+      row.sourceModifiedAt,
+      indexOf(row.writer) ?? 0,
+    ] as const;
+    const origin = indexOf(row.origin);
+    const details = rare(row);
+    if (details !== null) return [...head, origin, details];
+    return origin === null ? [...head] : [...head, origin];
+  });
   return { words: [...words.keys()], rows: sent };
 }
 
+/** What few rows say, null where it is nothing. The MD5 goes without saying where it is the ETag. */
+function rare(row: Row): NonNullable<SentRow[10]> | null {
+  const { contentEncoding, sha256, crc64nvme, sourceKey, storageClass, tags } = row;
+  const md5 = row.md5 === md5OfEtag(row.etag) ? null : row.md5;
+  const said = Object.entries({ contentEncoding, md5, sha256, crc64nvme, sourceKey, storageClass, tags }).filter(
+    ([, value]) => value !== null,
+  );
+  return said.length === 0 ? null : Object.fromEntries(said);
+}
+
 function rowFrom(row: z.output<typeof sentRow>, words: readonly string[]): Row {
-  const [key, size, etag, uploadedAt, type, proof, sourceEtag, sourceModifiedAt, writer] = row;
+  const [key, size, etag, uploadedAt, type, proof, sourceEtag, sourceModifiedAt, writer, origin, details] = row;
+  const wordAt = (at: number | null) => (at === null ? null : (words[at] ?? null));
   return {
     key,
     size,
     etag,
     uploadedAt,
-    contentType: type === null ? null : (words[type] ?? null),
+    contentType: wordAt(type),
+    contentEncoding: details.contentEncoding ?? null,
+    md5: details.md5 ?? md5OfEtag(etag),
+    sha256: details.sha256 ?? null,
+    crc64nvme: details.crc64nvme ?? null,
     proof,
+    origin: wordAt(origin),
+    sourceKey: details.sourceKey ?? null,
     sourceEtag: sourceEtag === 0 ? etag : sourceEtag,
     sourceModifiedAt,
-    writer: words[writer] ?? "",
+    storageClass: details.storageClass ?? null,
+    tags: details.tags ?? null,
+    writer: wordAt(writer) ?? "",
   };
 }
 

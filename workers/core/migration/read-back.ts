@@ -1,5 +1,5 @@
 import { type Failure, failure } from "../failure.ts";
-import type { Proof } from "../manifest/row.ts";
+import { foundBy, md5OfEtag, type Proof, type Row, UNKNOWN_ORIGIN } from "../manifest/row.ts";
 import type { Remembered } from "./join.ts";
 import type { CopyItem } from "./message.ts";
 import { type PartPlan, partCount, planParts, usualPartSizes } from "./parts.ts";
@@ -121,6 +121,35 @@ export function judgeByManifest(
   if (row.proof === null || row.proof === "size")
     return unproved("It was copied with nothing but its size to compare, and the source tells no hash.");
   return row.proof;
+}
+
+/**
+ * What the manifest may learn of an object that was read back at the ETag `was`: hashes that are not its ETag. Null where there are
+ * none. It says nothing of proof and origin, so that a row keeps its own.
+ *
+ * @param key in NFC
+ * @param migration that read it
+ */
+export function learnedRow(
+  key: string,
+  { size, was }: Pick<CopyItem, "size" | "was">,
+  { md5, sha256, crc64 }: Pick<ReadBytes, "md5" | "sha256" | "crc64">,
+  migration: string,
+): Row | null {
+  if (was === null || (sha256 === null && crc64 === null && (md5 === null || md5 === was))) return null;
+  return {
+    key,
+    size,
+    etag: was,
+    uploadedAt: 0,
+    contentType: null,
+    contentEncoding: null,
+    md5: md5 ?? md5OfEtag(was),
+    sha256,
+    crc64nvme: crc64,
+    ...UNKNOWN_ORIGIN,
+    writer: foundBy(migration),
+  };
 }
 
 const differ = (what: string, r2: string, source: string): Failure =>
