@@ -9,6 +9,8 @@ import {
   PART_DEFAULT_BYTES,
   PART_MIN_BYTES,
   PUT_MAX_BYTES,
+  TOMBSTONE_DEFAULT_DAYS,
+  TOMBSTONE_MIN_DAYS,
 } from "../core/limits.ts";
 import { nameSchema } from "../core/manifest/dataset.ts";
 import { type Prices, pricesSchema } from "../core/migration/estimate.ts";
@@ -71,6 +73,7 @@ const schema = z.object({
   PART_BYTES: z.coerce.number().int().min(PART_MIN_BYTES).max(PUT_MAX_BYTES).default(PART_DEFAULT_BYTES),
   SILENCE_SECONDS: z.coerce.number().int().min(1).max(86_400),
   BLOCK_MEMORY_BYTES: z.coerce.number().int().min(0).max(MEMORY_MAX_BYTES).default(MEMORY_DEFAULT_BYTES),
+  TOMBSTONE_DAYS: z.coerce.number().int().min(TOMBSTONE_MIN_DAYS).max(3650).default(TOMBSTONE_DEFAULT_DAYS),
   METER_FLUSH_SECONDS: z.coerce.number().int().min(0).max(METER_FLUSH_MAX_SECONDS).default(METER_FLUSH_DEFAULT_SECONDS),
   CORS_ORIGINS: z.string().default("*"),
   DATA_HOST: z

@@ -5,8 +5,22 @@ import type { Result } from "../core/result.ts";
  * `live`, has no resolver: there a read itself teaches what is at the key.)
  */
 export interface VersionResolver {
-  /** What is sealed at the key, relative to the dataset's prefix and in Unicode NFC; `object-not-found` for no such key. */
-  resolve(key: string): Promise<Result<SealedObject>>;
+  /**
+   * What is sealed at the key, relative to the dataset's prefix and in Unicode NFC; `object-not-found` for no such key.
+   * `original`: the object itself, though a document that we made is served in its place.
+   */
+  resolve(key: string, original?: boolean): Promise<Result<SealedObject>>;
+  /**
+   * What is sealed at each of many keys, in their order; null where nothing is. Costs what the index's pages cost that they
+   * are on, each once; `too-many-keys` where that is more than it may be.
+   */
+  resolveMany(keys: readonly string[], options?: LookUp): Promise<Result<(SealedObject | null)[]>>;
+}
+
+export interface LookUp {
+  original?: boolean;
+  /** What it may cost, unless it may cost what fits one request of a client. */
+  most?: { requests: number; pages: number };
 }
 
 export interface SealedObject {
@@ -14,4 +28,6 @@ export interface SealedObject {
   size: number;
   /** R2's ETag, without quotes: the bytes that were sealed are the ones at this ETag, and no others are served. */
   etag: string;
+  /** The key in the SYSTEM bucket of a document that we made, which is served under the object's key. */
+  document?: string;
 }

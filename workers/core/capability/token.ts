@@ -27,7 +27,7 @@ export const capabilityClaims = z
     /** The dataset's id, not its name: a name used again is another dataset. */
     ds: id,
     name: z.string().regex(/^[a-z0-9][a-z0-9-]{0,62}$/),
-    ver: z.string().regex(/^(live|[1-9][0-9]{0,9})$/),
+    ver: z.string().regex(/^(live|[1-9][0-9]{0,8}(\.files)?)$/),
     pfx: z.array(z.string().refine(isPrefix, "a prefix is empty or ends in /")),
     keys: z.array(z.string().min(1)),
     ops: z.array(z.enum(OPERATIONS)).min(1),

@@ -28,7 +28,8 @@ export type DataTarget =
 const SCHEME = /^[a-z][a-z0-9+.-]*:\/\//i;
 const DOOR = /^\/[dt]\//;
 const DATASET = /^[a-z0-9][a-z0-9-]{0,62}$/;
-const VERSION = /^(?:live|[1-9][0-9]{0,8})$/;
+/** `<number>.files` are the files that a version is kept in, instead of the objects that it names. */
+const VERSION = /^(?:live|[1-9][0-9]{0,8}(?:\.files)?)$/;
 /**
  * An empty segment within a path, or one that is `.` or `..`, which URL parsers recognise in their escaped form as well
  * (WHATWG URL, "double-dot URL path segment").
@@ -57,6 +58,29 @@ export function parseDataTarget(rawUrl: string): Result<DataTarget> {
   return isCapability
     ? ok({ door: "t", capability: secret, dataset, version, key: key.value })
     : ok({ door: "d", token: secret === "" ? null : secret, dataset, version, key: key.value });
+}
+
+/**
+ * The key that a route of the control API ends with, or names by `?key=`, from the raw URL of a request.
+ *
+ * @param segments of the path before the key
+ * @example parseRouteKey("https://h/v1/datasets/era5/records/a%20b", 4) // "a b"
+ */
+export function parseRouteKey(rawUrl: string, segments: number): Result<string> {
+  const { path, query } = pathAndQuery(rawUrl);
+  if (isRewrittenOnTheWay(path)) {
+    const wayOut =
+      'An empty, "." or ".." segment does not survive in a path; name the key by ?key=<percent-encoded>, or write each ' +
+      "slash beside such a segment as %2F";
+    return refuseKey(wayOut);
+  }
+  return chooseKey(
+    path
+      .split("/")
+      .slice(segments + 1)
+      .join("/"),
+    parameters(query, "key"),
+  );
 }
 
 /** The two parts of an absolute URL as they were sent; both empty for what is none (RFC 3986, appendix B). */

@@ -21,6 +21,7 @@ export type FindVersion = (
   env: Env,
   dataset: { id: string; name: string },
   version: string,
+  waitUntil: (work: Promise<unknown>) => void,
 ) => Promise<Result<VersionResolver>>;
 
 /** The answer to a request of the data plane; null for any other, which is the control API's. */
@@ -116,13 +117,15 @@ async function readTarget(context: Context, timing: ServerTiming): Promise<Read>
   const authorised = await authoriseRead(request, target.value, { env, tokens, timing, now: Date.now(), waitUntil });
   if (!authorised.ok) return refused(authorised.failure, target.value);
   const { claims, dataset } = authorised.value;
-  const version = versionName === "live" ? ok(null) : await context.findVersion(env, dataset.config, versionName);
+  const version =
+    versionName === "live" ? ok(null) : await context.findVersion(env, dataset.config, versionName, waitUntil);
   const reading = version.ok
     ? await readDataset({
         env,
         dataset,
         key,
         version: version.value,
+        versionName,
         request: conditionsOf(request, method),
         isolate,
         timing,

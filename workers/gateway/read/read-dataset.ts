@@ -1,6 +1,7 @@
 import { copyOnRead } from "../../adapters/copy-on-read.ts";
 import type { KnownDataset } from "../../adapters/known-datasets.ts";
 import { datasetOf } from "../../adapters/objects.ts";
+import { createR2Store } from "../../adapters/r2-store.ts";
 import { r2StoreOf } from "../../adapters/r2-stores.ts";
 import { sourceStoreOf } from "../../adapters/source-stores.ts";
 import { type Failure, type FailureCode, failure, isTransient } from "../../core/failure.ts";
@@ -21,6 +22,7 @@ export interface DatasetRead {
   key: string;
   /** Null on `live`. */
   version: VersionResolver | null;
+  versionName: string;
   request: ReadRequest;
   isolate: Isolate;
   timing: ServerTiming;
@@ -133,7 +135,15 @@ async function readSealed(
   version: VersionResolver,
 ): Promise<Result<Reading>> {
   const sealed = await read.timing.time("resolve", version.resolve(storeKey(read.key)));
-  return sealed.ok ? readObject(r2, storedKey, read.request, sealed.value) : sealed;
+  if (!sealed.ok) return sealed;
+  const { document } = sealed.value;
+  const store = document === undefined ? r2 : readerOf(read, createR2Store(read.env.SYSTEM), "SYSTEM", "r2");
+  const reading = await readObject(store, document ?? storedKey, read.request, sealed.value);
+  if (reading.ok || reading.failure.code !== "object-changed") return reading;
+  if (document !== undefined) return fail(failure("version-damaged", `"${document}" is not what was sealed.`));
+  const { name } = read.dataset.config;
+  const detail = `It is no longer what version ${read.versionName} of "${name}" sealed; read a later version.`;
+  return fail(failure("object-changed", detail));
 }
 
 interface Source {

@@ -1,13 +1,13 @@
 import * as z from "zod";
+import { asked, datasetNamed } from "../../adapters/ask.ts";
 import { datasetOf } from "../../adapters/objects.ts";
 import { capabilityClaims, type Operation, OPERATIONS } from "../../core/capability/token.ts";
 import { type Failure, failure } from "../../core/failure.ts";
 import { CAPABILITY_DEFAULT_SECONDS, CAPABILITY_MAX_SCOPES, PRESIGN_MAX_SECONDS } from "../../core/limits.ts";
 import { keySchema, prefixSchema } from "../../core/manifest/dataset.ts";
-import { fail, type Result } from "../../core/result.ts";
 import { readBody } from "../body.ts";
 import { answer, type Ctx, dataOrigin, refuse } from "../context.ts";
-import { unknownVersion } from "../unknown-version.ts";
+import { versionOf } from "../version-of.ts";
 
 /** Seconds within which every isolate knows of a revocation: it asks each dataset that it serves more often than that. */
 const EVERYWHERE_SECONDS = 60;
@@ -32,15 +32,20 @@ export async function mint(c: Ctx): Promise<Response> {
   const body = await readBody(c, capabilityBody);
   if (!body.ok) return refuse(c, body.failure);
   const { prefixes, keys, operations, version, expiresSeconds } = body.value;
-  if (version !== "live") return refuse(c, unknownVersion(name, version, "version"));
+  const found = await versionOf(c.env, name, version, "version");
+  if (!found.ok) return refuse(c, found.failure);
   // The dataset itself is asked, for what this isolate remembers may be older than a revocation, and would sign what is
   // dead; and by its clock, which revokes too: who revokes all of them after it has answered revokes this one.
-  const view = await asked(c, () => datasetOf(c.env, name).readerView());
+  const view = await asked(datasetNamed(name), async () => datasetOf(c.env, name).readerView());
   if (!view.ok) return refuse(c, view.failure);
   const { config, revoked, nowSeconds } = view.value;
   // A second ahead of the clock where all were revoked in this one; verification allows for more than that.
   const notBefore = Math.max(nowSeconds, revoked.upTo + 1);
-  const read = await signedRoot(c, config, { prefixes, keys }, null, expiresSeconds, { operations, notBefore });
+  const read = await signedRoot(c, config, { prefixes, keys }, null, expiresSeconds, {
+    operations,
+    notBefore,
+    version: found.value.name,
+  });
   return "failure" in read ? refuse(c, read.failure) : answer(c, read, 201);
 }
 
@@ -60,21 +65,10 @@ export const revokeAll = (c: Ctx): Promise<Response> => revokeIn(c, null);
 
 async function revokeIn(c: Ctx, id: string | null): Promise<Response> {
   const name = c.req.param("dataset") ?? "";
-  const revoked = await asked(c, () => datasetOf(c.env, name).revokeCapability(id));
+  const revoked = await asked(datasetNamed(name), async () => datasetOf(c.env, name).revokeCapability(id));
   if (!revoked.ok) return refuse(c, revoked.failure);
   const everywhereBy = new Date(Date.now() + EVERYWHERE_SECONDS * 1000).toISOString();
   return answer(c, { dataset: name, id, revoked: true, everywhereBy });
-}
-
-/** Asks a Dataset object. It is reset by every deployment: a caller that tries again finds it. */
-async function asked<T>(c: Ctx, question: () => Promise<Result<T>>): Promise<Result<T>> {
-  try {
-    return await question();
-  } catch (error) {
-    const requestId = c.get("requestId");
-    console.error(JSON.stringify({ message: "dataset not asked", requestId, error: String(error) }));
-    return fail(failure("store-unavailable", "The dataset cannot be asked at the moment."));
-  }
 }
 
 interface SignedRoot {
@@ -89,8 +83,9 @@ interface SignedRoot {
 }
 
 /**
- * A capability and the root URL that carries it. `more.notBefore`, in seconds since 1970, is the present unless given;
- * `expiresSeconds` counts from the present.
+ * A capability and the root URL that carries it. `more.notBefore`, in seconds since 1970, is the present unless given,
+ * and `more.version` the live one; `expiresSeconds` counts from `more.nowSeconds`, which is the present. Those of one
+ * `more.id` are revoked together.
  */
 export async function signedRoot(
   c: Ctx,
@@ -98,14 +93,14 @@ export async function signedRoot(
   scope: { prefixes: string[]; keys: string[] },
   job: string | null,
   expiresSeconds: number,
-  more: { operations?: Operation[]; notBefore?: number } = {},
+  more: { operations?: Operation[]; notBefore?: number; version?: string; id?: string; nowSeconds?: number } = {},
 ): Promise<SignedRoot | { failure: Failure }> {
-  const nowSeconds = Math.floor(Date.now() / 1000);
-  const id = `${job === null ? "cap" : "job"}-${crypto.randomUUID()}`;
+  const { version = "live", nowSeconds = Math.floor(Date.now() / 1000) } = more;
+  const id = more.id ?? `${job === null ? "cap" : "job"}-${crypto.randomUUID()}`;
   const claims = capabilityClaims.safeParse({
     ds: dataset.id,
     name: dataset.name,
-    ver: "live",
+    ver: version,
     pfx: scope.prefixes,
     keys: scope.keys,
     ops: more.operations ?? ["read"],
@@ -122,7 +117,7 @@ export async function signedRoot(
   const at = (seconds: number) => new Date(seconds * 1000).toISOString();
   return {
     id,
-    rootUrl: `${dataOrigin(c)}/t/${capability}/${dataset.name}/`,
+    rootUrl: `${dataOrigin(c)}/t/${capability}/${dataset.name}${version === "live" ? "" : `@${version}`}/`,
     capability,
     expiresAt: at(nowSeconds + expiresSeconds),
     refreshAfter: at(nowSeconds + Math.floor(expiresSeconds * 0.75)),

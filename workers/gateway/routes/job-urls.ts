@@ -1,9 +1,16 @@
-import { datasetOf, jobOf } from "../../adapters/objects.ts";
+import { jobOf } from "../../adapters/objects.ts";
 import { webHmac } from "../../adapters/web-hmac.ts";
 import { covers } from "../../core/capability/scope.ts";
 import { type Failure, failure } from "../../core/failure.ts";
 import { checkKey, formatDataUrl } from "../../core/http/key-path.ts";
-import { type JobSpec, OUTPUT_JOB, readScope, type UrlsBody, urlsBodySchema } from "../../core/jobs/job.ts";
+import {
+  type JobSpec,
+  OUTPUT_JOB,
+  outputScope,
+  readScope,
+  type UrlsBody,
+  urlsBodySchema,
+} from "../../core/jobs/job.ts";
 import { URLS_BODY_MAX_BYTES } from "../../core/limits.ts";
 import { storeKey } from "../../core/migration/join.ts";
 import { fail, ok, type Result } from "../../core/result.ts";
@@ -11,6 +18,7 @@ import { createPresigner, type PresignRequest } from "../../core/sigv4/presign.t
 import { readBody } from "../body.ts";
 import { answer, type Ctx, refuse } from "../context.ts";
 import { signedRoot } from "./capabilities.ts";
+import { type Expected, expectObjects } from "./job-reads.ts";
 
 /** `POST /v1/jobs/:id/urls`: URLs that read or write one key each, for up to 10,000 keys. */
 export async function urls(c: Ctx): Promise<Response> {
@@ -45,22 +53,25 @@ function checkScope(body: UrlsBody, spec: JobSpec): Failure | null {
   const scope = isPut
     ? { prefixes: spec.outputPrefix === undefined ? [] : [spec.outputPrefix], keys: [] }
     : readScope(spec);
+  const own = outputScope(spec);
   for (const [index, key] of keys.entries()) {
     const field = isPut ? `objects.${index}.key` : `keys.${index}`;
     const checked = checkKey(spec.prefix + key, field);
     if (!checked.ok) return checked.failure;
-    if (covers(scope, key)) continue;
+    if (covers(scope, key) || (own !== null && covers(own, key))) continue;
     const rule = isPut ? "outside the job's output prefix" : "outside the job's input and output";
     return failure("out-of-scope", `"${key.slice(0, 200)}" is ${rule}.`, { field });
   }
   return null;
 }
 
+/** Characters of all URLs of one answer by the edge, near enough. */
 const EDGE_URLS_MAX_LENGTH = 16 * 1024 * 1024;
 
 interface SignedUrl {
   key: string;
-  url: string;
+  /** Null for what a sealed version does not hold: of a Zarr array, a chunk of fill values. */
+  url: string | null;
   /** To be sent as they are; what is signed differs otherwise. */
   headers: Record<string, string>;
   etag: string | null;
@@ -74,38 +85,55 @@ async function signGets(
   expiresSeconds: number,
   now: number,
 ): Promise<Result<SignedUrl[]>> {
-  const keys = body.keys.map(storeKey);
-  const rows = await datasetOf(c.env, spec.datasetName).remember(keys);
-  const known = new Map(rows.map((row) => [row.key, row]));
-  if (body.via === "edge") {
-    const dataset = { id: spec.datasetId, name: spec.datasetName };
-    const read = await signedRoot(c, dataset, readScope(spec), spec.id, expiresSeconds);
-    if ("failure" in read) return fail(read.failure);
-    const base = read.rootUrl.slice(0, -1);
-    // The capability is in each URL: with many prefixes and keys that is more than an isolate holds.
-    if (base.length * keys.length > EDGE_URLS_MAX_LENGTH) {
-      const most = Math.floor(EDGE_URLS_MAX_LENGTH / base.length);
-      return fail(failure("invalid-body", `Ask for at most ${most} keys at once by the edge.`, { field: "keys" }));
-    }
-    return ok(
-      body.keys.map((key, index) => {
-        const row = known.get(keys[index] ?? key);
-        const url = formatDataUrl(base, key);
-        return { key, url, headers: {}, etag: row?.sourceEtag ?? row?.etag ?? null, size: row?.size ?? null };
-      }),
-    );
+  const expected = await expectObjects(c, spec, body);
+  if (!expected.ok) return expected;
+  if (body.via === "edge") return signEdge(c, spec, expected.value, expiresSeconds);
+  // R2 knows nothing of versions: what a version does not hold gets no URL, and what it holds one that reads nothing else.
+  const isAbsent = ({ object, isSealed }: Expected) => isSealed && object === null;
+  const there = expected.value.filter((each) => !isAbsent(each));
+  const wanted = there.map(({ key, object, isSealed }) => {
+    const headers = isSealed && object !== null ? { "if-match": `"${object.etag}"` } : {};
+    const request = { method: "GET" as const, key: storeKey(key), headers };
+    return { request, asked: key, etag: object?.etag ?? null, size: object?.size ?? null };
+  });
+  const signed = await signAll(c, spec, wanted, expiresSeconds, now);
+  if (!signed.ok) return signed;
+  const inTurn = signed.value.values();
+  return ok(
+    expected.value.flatMap((each): SignedUrl[] => {
+      if (isAbsent(each)) return [{ key: each.key, url: null, headers: {}, etag: null, size: null }];
+      const { value } = inTurn.next();
+      return value === undefined ? [] : [value];
+    }),
+  );
+}
+
+/** By the edge: one capability for all keys at the job's version, another for the outputs of a job on a sealed one. */
+async function signEdge(
+  c: Ctx,
+  spec: JobSpec,
+  expected: readonly Expected[],
+  expiresSeconds: number,
+): Promise<Result<SignedUrl[]>> {
+  const dataset = { id: spec.datasetId, name: spec.datasetName };
+  const { version } = spec;
+  const read = await signedRoot(c, dataset, readScope(spec), spec.id, expiresSeconds, { version });
+  if ("failure" in read) return fail(read.failure);
+  const own = outputScope(spec);
+  const outputs = own === null ? read : await signedRoot(c, dataset, own, spec.id, expiresSeconds);
+  if ("failure" in outputs) return fail(outputs.failure);
+  // The capability is in each URL: with many prefixes and keys that is more than an isolate holds.
+  const longest = Math.max(read.rootUrl.length, outputs.rootUrl.length);
+  if (longest * expected.length > EDGE_URLS_MAX_LENGTH) {
+    const most = Math.floor(EDGE_URLS_MAX_LENGTH / longest);
+    return fail(failure("invalid-body", `Ask for at most ${most} keys at once by the edge.`, { field: "keys" }));
   }
-  return signAll(
-    c,
-    spec,
-    keys.map((key, index) => ({
-      request: { method: "GET", key },
-      asked: body.keys[index] ?? key,
-      etag: known.get(key)?.etag ?? null,
-      size: known.get(key)?.size ?? null,
-    })),
-    expiresSeconds,
-    now,
+  return ok(
+    expected.map(({ key, object }) => {
+      const { rootUrl } = own !== null && covers(own, key) ? outputs : read;
+      const url = formatDataUrl(rootUrl.slice(0, -1), key);
+      return { key, url, headers: {}, etag: object?.etag ?? null, size: object?.size ?? null };
+    }),
   );
 }
 

@@ -14,10 +14,11 @@ import {
   jobBodySchema,
   type JobSpec,
   OUTPUT_JOB,
+  outputScope,
   readScope,
 } from "../../core/jobs/job.ts";
 import { CONNECTIONS_MAX, URLS_BODY_MAX_BYTES } from "../../core/limits.ts";
-import type { Row } from "../../core/manifest/row.ts";
+import { type Row, UNKNOWN_ORIGIN } from "../../core/manifest/row.ts";
 import { storeKey } from "../../core/migration/join.ts";
 import { fail, type Result } from "../../core/result.ts";
 import type { ObjectInfo } from "../../ports/object-store.ts";
@@ -25,21 +26,24 @@ import { datasetAllowed, tokenOf } from "../auth.ts";
 import { readBody, readQuery } from "../body.ts";
 import { answer, type Ctx, refuse } from "../context.ts";
 import { formatCursor, pageQuery } from "../paging.ts";
-import { unknownVersion } from "../unknown-version.ts";
+import { versionOf } from "../version-of.ts";
 import { signedRoot } from "./capabilities.ts";
 
-/** `POST /v1/jobs`: a job, its token, and the capability and endpoint that its nodes read by. */
+/**
+ * `POST /v1/jobs`: a job, its token, and the capability and endpoint that its nodes read by; on a sealed version a second
+ * capability, `readOutputs`, for what they put out themselves.
+ */
 export async function create(c: Ctx): Promise<Response> {
   const body = await readBody(c, jobBodySchema);
   if (!body.ok) return refuse(c, body.failure);
-  const [datasetName = "", version = "live"] = body.value.dataset.split("@");
-  const refused =
-    datasetAllowed(tokenOf(c), datasetName) ??
-    checkOutputPrefix(body.value) ??
-    (version === "live" ? null : unknownVersion(datasetName, version, "dataset"));
+  const [datasetName = "", versionText = "live"] = body.value.dataset.split("@");
+  const refused = datasetAllowed(tokenOf(c), datasetName) ?? checkOutputPrefix(body.value);
   if (refused !== null) return refuse(c, refused);
   const dataset = await knownDataset(c.env, datasetName);
   if (!dataset.ok) return refuse(c, dataset.failure);
+  // An alias is followed now: a job reads one version from its beginning to its end.
+  const version = await versionOf(c.env, datasetName, versionText, "dataset");
+  if (!version.ok) return refuse(c, version.failure);
   const now = Date.now();
   const { id: datasetId, bucket, prefix } = dataset.value.config;
   const id = newId("job", now);
@@ -49,14 +53,19 @@ export async function create(c: Ctx): Promise<Response> {
     id,
     datasetName,
     datasetId,
-    version,
+    version: version.value.name,
     bucket,
     prefix,
     createdAt: now,
     expiresAt,
   };
-  const read = await signedRoot(c, dataset.value.config, readScope(spec), id, body.value.ttlSeconds);
+  const read = await signedRoot(c, dataset.value.config, readScope(spec), id, body.value.ttlSeconds, {
+    version: spec.version,
+  });
   if ("failure" in read) return refuse(c, read.failure);
+  const own = outputScope(spec);
+  const outputs = own && (await signedRoot(c, dataset.value.config, own, id, body.value.ttlSeconds));
+  if (outputs !== null && "failure" in outputs) return refuse(c, outputs.failure);
   const created = await jobOf(c.env, id).create(spec);
   if (!created.ok) return refuse(c, created.failure);
   const seconds = Math.floor(now / 1000);
@@ -64,7 +73,9 @@ export async function create(c: Ctx): Promise<Response> {
   const token = await c.get("tokens").mintJobToken({ job: id, ds: datasetId, ...times });
   const config = c.get("config");
   const direct = { endpoint: config.r2Endpoint, bucket: config.buckets.get(bucket), prefix };
-  return answer(c, { ...view(created.value), token, read, direct, serverTime: new Date(now).toISOString() }, 201);
+  const serverTime = new Date(now).toISOString();
+  const readOutputs = outputs === null ? {} : { readOutputs: outputs };
+  return answer(c, { ...view(created.value), token, read, ...readOutputs, direct, serverTime }, 201);
 }
 
 /**
@@ -169,9 +180,11 @@ function outputRow(spec: JobSpec, key: string, stored: ObjectInfo): Row {
     etag: stored.etag,
     uploadedAt: stored.lastModified,
     contentType: stored.http.contentType ?? null,
-    proof: null,
-    sourceEtag: null,
-    sourceModifiedAt: null,
+    contentEncoding: stored.http.contentEncoding ?? null,
+    md5: stored.md5,
+    sha256: stored.checksums?.sha256 ?? null,
+    crc64nvme: null,
+    ...UNKNOWN_ORIGIN,
     writer: spec.id,
   };
 }

@@ -1,0 +1,41 @@
+import { failure } from "../core/failure.ts";
+import { DELETES_PAGES_MAX, LOOK_UP_REQUESTS_MAX } from "../core/limits.ts";
+import { fail, ok, type Result } from "../core/result.ts";
+import type { SealedKeys } from "../ports/sealed-keys.ts";
+import { datasetOf } from "./objects.ts";
+import { findSealed } from "./sealed-versions.ts";
+
+/** What the look-ups of one batch may cost in all versions together. */
+const BATCH_MOST = { requests: LOOK_UP_REQUESTS_MAX, pages: DELETES_PAGES_MAX };
+
+/**
+ * Which of these objects a version holds, sealed or being sealed. The Dataset knows it of the last one by its rows; of older
+ * ones their indexes do, and are asked for what has changed since.
+ *
+ * Each version may cost an equal share of `most`: the more there are, the fewer and the longer are the reads of each. Where
+ * that is not enough (`too-many-keys`), trying again is of no use, but asking for fewer keys at once is.
+ */
+export const sealedKeysOf =
+  (env: Env, most: { requests: number; pages: number } = BATCH_MOST): SealedKeys =>
+  async (dataset, objects): Promise<Result<ReadonlySet<string>>> => {
+    const among = await datasetOf(env, dataset.name).sealedAmong(dataset.id, [...objects]);
+    const sealed = new Set(among.sealed);
+    const [requests, pages] = [most.requests, most.pages].map((all) => Math.floor(all / among.versions.length));
+    for (const version of among.versions) {
+      const asked = objects.filter(({ key }) => !sealed.has(key));
+      if (asked.length === 0) break;
+      const resolver = await findSealed(env, dataset, String(version));
+      if (!resolver.ok) return resolver;
+      const keys = asked.map(({ key }) => key);
+      const share = { requests: requests ?? 0, pages: pages ?? 0 };
+      const found = await resolver.value.resolveMany(keys, { original: true, most: share });
+      if (!found.ok) return found.failure.code === "too-many-keys" ? tooMany(among.versions.length) : found;
+      for (const [index, { key, etag }] of asked.entries()) if (found.value[index]?.etag === etag) sealed.add(key);
+    }
+    return ok(sealed);
+  };
+
+const tooMany = (versions: number): Result<never> => {
+  const detail = `Before the last version, ${versions} are sealed: too many to look so many keys up in. With "deleteSealed": true nothing is looked up.`;
+  return fail(failure("too-many-keys", detail, { field: "deleteSealed" }));
+};
