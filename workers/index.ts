@@ -5,7 +5,7 @@ import { consumeMigration } from "../queues/migration/consumer.ts";
 import { tick } from "./cron.ts";
 import { app } from "./gateway/app.ts";
 import { createDataPlane } from "./gateway/read/data-plane.ts";
-import { noVersions } from "./adapters/no-versions.ts";
+import { findSealed } from "./adapters/sealed-versions.ts";
 
 export { Dataset } from "../durable-objects/dataset/dataset.ts";
 export { Directory } from "../durable-objects/directory/directory.ts";
@@ -19,7 +19,7 @@ const CONSUMERS: Record<string, (batch: MessageBatch, env: Env) => Promise<void>
   "penstock-dead-letter": consumeDeadLetters,
 };
 
-const data = createDataPlane(noVersions);
+const data = createDataPlane(findSealed);
 
 export default {
   fetch: (request, env, ctx) => data(request, env, ctx) ?? app.fetch(request, env, ctx),

@@ -38,6 +38,15 @@ export const CONSUMER_MAX_SECONDS = 900;
 /** SQLite in Durable Objects: 10 GB; new rows are refused past 80 % of it. */
 export const MANIFEST_MAX_BYTES = 8_000_000_000;
 
+/** Queues keep a message 14 days (Queues limits): what was deleted is known for longer, so that no late row brings it back. */
+export const TOMBSTONE_MIN_DAYS = 15;
+export const TOMBSTONE_DEFAULT_DAYS = 30;
+/** Bytes that one message reads for their checksums, and of the largest object that it reads: within a consumer's life. */
+export const HASH_MESSAGE_BYTES = 4 * GiB;
+export const HASH_OBJECT_MAX_BYTES = 32 * GiB;
+/** An index of MosaicML shards: some hundred bytes a shard, which parsed are many times as much of an isolate's 128 MB. */
+export const SHARD_INDEX_MAX_BYTES = 2 * MiB;
+
 /** The same of a migration's own records: some fifteen million objects in parts. */
 export const MIGRATION_MAX_BYTES = 8_000_000_000;
 /** Objects in parts that wait for their turn, beyond which the listing waits. */
@@ -89,6 +98,15 @@ export const MEMORY_BLOCK_MAX_BYTES = 256 * KiB;
 export const MEMORY_DEFAULT_BYTES = 32 * MiB;
 /** Reading: what an operator may raise it to, where objects are small and few are read at once. */
 export const MEMORY_MAX_BYTES = 64 * MiB;
+/** Reading: bytes of pages of versions' indexes that stay in the isolate's memory: of some 140,000 keys. */
+export const INDEX_MEMORY_BYTES = 8 * MiB;
+/** Reading: pages of one version's index that a look-up of many keys takes through the caches; more are read past them. */
+export const INDEX_PAGES_CACHED_MAX = 32;
+/** Requests and pages of 64 KiB that looking many keys up may take, within the 10,000 subrequests of an invocation. */
+export const LOOK_UP_REQUESTS_MAX = 3000;
+export const LOOK_UP_PAGES_MAX = 3000;
+/** Pages that a batch of deletes may take in all older versions: 16 GiB, some three minutes of a consumer's fifteen. */
+export const DELETES_PAGES_MAX = 262_144;
 /** Reading: bytes that an isolate holds at once on their way from a store to the cache and to clients. */
 export const IN_FLIGHT_MAX_BYTES = 24 * MiB;
 /** Reading: milliseconds after which who waits for another request's read reads for itself. */
@@ -123,3 +141,27 @@ export const INLINE_KEYS_MAX = 10_000;
 export const DELETES_MAX = 20_000;
 /** Messages waiting in the migration queue, of all migrations, beyond which no listing adds to them. */
 export const QUEUE_BACKLOG_MAX = 5000;
+
+/** Records: a record with more bytes is broken; it is held whole before it is sent. */
+export const RECORD_MAX_BYTES = 16 * MiB;
+/** Records in one answer. */
+export const RECORDS_MAX = 1_000_000;
+/** Records: bytes of them after which an answer ends, and says where to go on. */
+export const RECORDS_ANSWER_MAX_BYTES = GiB;
+/** Records: parts into which an object's may be divided; more would be of less than a record for all but the largest. */
+export const SHARDS_MAX = 65_536;
+/** Records: an object up to this size is indexed within the request that asks first (some two seconds of CPU). */
+export const RECORDS_INLINE_MAX_BYTES = 256 * MiB;
+/** Records: of a compressed object, bytes as stored, and as decompressed. */
+export const RECORDS_INLINE_GZIP_MAX_BYTES = 64 * MiB;
+export const RECORDS_INLINE_INFLATED_MAX_BYTES = GiB;
+/** Records: bytes of a larger object that one message indexes, within a consumer's 300 seconds of CPU. */
+export const RECORDS_STEP_BYTES = GiB;
+/** Records: a compressed object can only be read from its start, so it is indexed by one message, up to this size inflated. */
+export const RECORDS_INFLATED_MAX_BYTES = 8 * GiB;
+/** Records: bytes between two places of an index, at least. */
+export const RECORDS_STRIDE_BYTES = 64 * KiB;
+/** Records: places of an index, 32 bytes each, near enough: of a larger object they are further apart. */
+export const RECORDS_PLACES_MAX = 32_768;
+/** Records: broken ones that an index, or the end of an answer, names; beyond these only their number is known. */
+export const BROKEN_NAMED_MAX = 1000;

@@ -5,13 +5,21 @@ import { type Gateway, refuse } from "./context.ts";
 import { prepare } from "./prepare.ts";
 import * as capabilities from "./routes/capabilities.ts";
 import * as datasets from "./routes/datasets.ts";
+import * as exports from "./routes/exports.ts";
 import { urls } from "./routes/job-urls.ts";
 import * as jobs from "./routes/jobs.ts";
+import { manifest } from "./routes/manifest.ts";
+import * as places from "./routes/places.ts";
+import * as registry from "./routes/registry.ts";
+import { resolve } from "./routes/resolve.ts";
 import * as control from "./routes/migration-control.ts";
 import { events } from "./routes/migration-events.ts";
 import { report } from "./routes/migration-report.ts";
 import * as migrations from "./routes/migrations.ts";
+import { records } from "./routes/records.ts";
+import * as reconcile from "./routes/reconcile.ts";
 import * as sources from "./routes/sources.ts";
+import * as versions from "./routes/versions.ts";
 
 export const app = new Hono<Gateway>();
 
@@ -33,7 +41,33 @@ app.get("/v1/datasets", role("read"), datasets.list);
 app.get("/v1/datasets/:dataset", role("read"), datasetInPath, datasets.describe);
 app.put("/v1/datasets/:dataset", role("admin"), datasetInPath, datasets.register);
 app.patch("/v1/datasets/:dataset", role("admin"), datasetInPath, datasets.change);
-app.get("/v1/datasets/:dataset/manifest", role("read"), datasetInPath, datasets.manifest);
+app.get("/v1/datasets/:dataset/manifest", role("read"), datasetInPath, manifest);
+app.post("/v1/datasets/:dataset/places", role("admin"), datasetInPath, places.place);
+app.get("/v1/datasets/:dataset/registry", role("read"), datasetInPath, registry.get);
+app.post("/v1/datasets/:dataset/registry", role("admin"), datasetInPath, registry.put);
+app.get("/v1/resolve", role("read"), resolve);
+app.post("/v1/datasets/:dataset/versions", role("submit"), datasetInPath, versions.seal);
+app.get("/v1/datasets/:dataset/versions", role("read"), datasetInPath, versions.list);
+app.get("/v1/datasets/:dataset/versions/:version", role("read"), datasetInPath, versions.describe);
+app.get("/v1/datasets/:dataset/versions/:version/exports/:format", role("read"), datasetInPath, exports.exported);
+app.get(
+  "/v1/datasets/:dataset/versions/:version/exports/msc/msc_manifest_index.json",
+  role("read"),
+  datasetInPath,
+  exports.mscIndex,
+);
+app.get(
+  "/v1/datasets/:dataset/versions/:version/exports/msc/parts/:part",
+  role("read"),
+  datasetInPath,
+  exports.mscPart,
+);
+app.put("/v1/datasets/:dataset/aliases/:alias", role("submit"), datasetInPath, versions.setAlias);
+app.delete("/v1/datasets/:dataset/aliases/:alias", role("submit"), datasetInPath, versions.removeAlias);
+app.post("/v1/datasets/:dataset/reconcile", role("admin"), datasetInPath, reconcile.start);
+app.get("/v1/datasets/:dataset/reconcile", role("read"), datasetInPath, reconcile.status);
+app.get("/v1/datasets/:dataset/records", role("read"), datasetInPath, records);
+app.get("/v1/datasets/:dataset/records/*", role("read"), datasetInPath, records);
 app.post("/v1/datasets/:dataset/capabilities", role("read"), datasetInPath, capabilities.mint);
 app.delete("/v1/datasets/:dataset/capabilities", role("admin"), datasetInPath, capabilities.revokeAll);
 app.delete("/v1/datasets/:dataset/capabilities/:id", role("submit"), datasetInPath, capabilities.revoke);

@@ -4,7 +4,7 @@ import { decodeBase64Url, encodeBase64Url } from "../core/capability/jwt.ts";
 /** A cursor is opaque: the last key of the page before, in base64url. */
 export const formatCursor = (after: string): string => encodeBase64Url(new TextEncoder().encode(after));
 
-const cursorSchema = z.string().transform((text, ctx): string => {
+export const cursorSchema = z.string().transform((text, ctx): string => {
   const bytes = decodeBase64Url(text);
   if (bytes !== undefined) {
     try {

@@ -1,41 +1,89 @@
 import * as z from "zod";
+import type { StageCount } from "../../../durable-objects/dataset/dataset.ts";
 import { bucketOf } from "../../adapters/config.ts";
+import { forEachLimited } from "../../adapters/for-each-limited.ts";
 import { newId } from "../../adapters/ids.ts";
+import { markBusy } from "../../adapters/mark-busy.ts";
 import { datasetOf, directoryOf } from "../../adapters/objects.ts";
 import { nextTick } from "../../adapters/schedule.ts";
 import { type Failure, failure } from "../../core/failure.ts";
 import {
   changesOf,
+  DATASET_KINDS,
   type DatasetChanges,
   datasetBodySchema,
   type DatasetConfig,
   datasetPatchSchema,
   nameSchema,
 } from "../../core/manifest/dataset.ts";
+import { stageSchema } from "../../core/manifest/row.ts";
+import { fail, ok, type Result } from "../../core/result.ts";
 import { tokenOf } from "../auth.ts";
 import { readBody, readQuery } from "../body.ts";
 import { answer, type Ctx, refuse } from "../context.ts";
 import { formatCursor, pageQuery } from "../paging.ts";
-import { unknownVersion } from "../unknown-version.ts";
 
-/** `GET /v1/datasets` */
+/** Datasets of one page that are asked at once, each in an object of its own. */
+const ASKED_AT_ONCE = 32;
+
+const listQuery = z.strictObject({
+  ...pageQuery,
+  kind: z.enum(DATASET_KINDS).optional(),
+  stage: stageSchema.optional(),
+  category: z.string().min(1).max(1024).optional(),
+});
+
+/**
+ * `GET /v1/datasets`: one page by name, with objects and bytes by stage, for which each dataset of the page is asked. A page
+ * is one of names: with filters, it may be shorter than its limit, or empty, and still have a cursor.
+ */
 export async function list(c: Ctx): Promise<Response> {
-  const query = readQuery(c, z.strictObject(pageQuery));
+  const query = readQuery(c, listQuery);
   if (!query.ok) return refuse(c, query.failure);
-  const { entries, next } = await directoryOf(c.env).list(
-    "dataset",
-    query.value.cursor ?? null,
-    query.value.limit,
-    tokenOf(c).datasets ?? null,
+  const { cursor, limit, kind, stage, category } = query.value;
+  const allowed = tokenOf(c).datasets ?? null;
+  const { entries, next } = await directoryOf(c.env).list("dataset", cursor ?? null, limit, allowed);
+  const wanted = entries.filter(({ summary }) => kind === undefined || summary["kind"] === kind);
+  const counts = await countAll(
+    c.env,
+    wanted.map(({ name }) => name),
+    category ?? null,
   );
-  const datasets = entries.map(({ name, id, summary, createdAt }) => ({
-    name,
-    id,
-    ...summary,
-    createdAt: new Date(createdAt).toISOString(),
-  }));
+  if (!counts.ok) return refuse(c, counts.failure);
+  const datasets = wanted.flatMap(({ name, id, summary, createdAt }) => {
+    const all = counts.value.get(name) ?? [];
+    const stages = all.filter((each) => stage === undefined || each.stage === stage);
+    if ((stage !== undefined || category !== undefined) && stages.length === 0) return [];
+    const { objects, bytes } = sumOf(stages);
+    return [{ name, id, ...summary, createdAt: new Date(createdAt).toISOString(), objects, bytes, stages }];
+  });
   return answer(c, { datasets, ...(next === null ? {} : { cursor: formatCursor(next) }) });
 }
+
+/** Objects and bytes by stage of each dataset, of one category or of all; one that is being made has none. */
+async function countAll(
+  env: Env,
+  names: readonly string[],
+  category: string | null,
+): Promise<Result<Map<string, StageCount[]>>> {
+  const counts = new Map<string, StageCount[]>();
+  let refused: Failure | null = null;
+  await forEachLimited(names, ASKED_AT_ONCE, async (name) => {
+    try {
+      const counted = await datasetOf(env, name).countsByStage(category);
+      if (counted.ok) counts.set(name, counted.value);
+      else if (counted.failure.code !== "unknown-dataset") refused = counted.failure;
+    } catch {
+      refused = failure("store-unavailable", `Dataset "${name}" cannot be asked at the moment.`);
+    }
+  });
+  return refused === null ? ok(counts) : fail(refused);
+}
+
+const sumOf = (counts: readonly StageCount[]) => ({
+  objects: counts.reduce((sum, { objects }) => sum + objects, 0),
+  bytes: counts.reduce((sum, { bytes }) => sum + bytes, 0),
+});
 
 /** `GET /v1/datasets/:dataset`: the configuration, and a summary of the live manifest. */
 export async function describe(c: Ctx): Promise<Response> {
@@ -43,7 +91,9 @@ export async function describe(c: Ctx): Promise<Response> {
   const described = await datasetOf(c.env, name).describe();
   if (!described.ok) return refuse(c, described.failure);
   const { config, summary, migration } = described.value;
-  return answer(c, { ...config, manifest: summary, migration });
+  // Of the whole installation: nobody's objects are of no dataset in particular.
+  const unowned = await directoryOf(c.env).unowned();
+  return answer(c, { ...config, manifest: { ...summary, feeds: { ...summary.feeds, unowned } }, migration });
 }
 
 /** `PUT /v1/datasets/:dataset`: registers, or replaces what may change (all but bucket, prefix and kind). */
@@ -55,7 +105,7 @@ export async function register(c: Ctx): Promise<Response> {
   }
   const body = await readBody(c, datasetBodySchema);
   if (!body.ok) return refuse(c, body.failure);
-  const { bucket, kind, prefix, schedule } = body.value;
+  const { bucket, kind, prefix, schedule, reconcileSeconds } = body.value;
   const config = c.get("config");
   if (!config.buckets.has(bucket) || bucketOf(c.env, bucket) === null) {
     const detail = `There is no R2 binding "${bucket}" with a name in [vars.BUCKETS] of wrangler.toml.`;
@@ -64,7 +114,7 @@ export async function register(c: Ctx): Promise<Response> {
   const wrong = checkNames(c, body.value) ?? (await checkSource(c, name.data, body.value.source));
   if (wrong !== null) return refuse(c, wrong);
   const now = Date.now();
-  const claim = { name: name.data, kind, bucket, prefix, schedule };
+  const claim = { name: name.data, kind, bucket, prefix, schedule, reconcileSeconds };
   const claimed = await directoryOf(c.env).claimDataset(claim, newId("ds", now));
   if (!claimed.ok) return refuse(c, claimed.failure);
   const at = new Date(now).toISOString();
@@ -72,6 +122,8 @@ export async function register(c: Ctx): Promise<Response> {
   const kept = await datasetOf(c.env, name.data).configure(dataset);
   if (!kept.ok) return refuse(c, kept.failure);
   await claimSchedule(c, kept.value);
+  // Its rows may have to follow other rules of places.
+  if (!claimed.value.created) await markBusy(c.env, name.data);
   return answer(c, kept.value, claimed.value.created ? 201 : 200);
 }
 
@@ -88,6 +140,7 @@ export async function change(c: Ctx): Promise<Response> {
   const changed = await datasetOf(c.env, name).patch(changes.value);
   if (!changed.ok) return refuse(c, changed.failure);
   await claimSchedule(c, changed.value);
+  if (changes.value.places !== undefined) await markBusy(c.env, name);
   return answer(c, changed.value);
 }
 
@@ -120,39 +173,16 @@ async function checkSource(c: Ctx, name: string, wanted: DatasetChanges["source"
 }
 
 /**
- * Tells the Directory, by which the cron goes, a dataset's schedule. Two writers at once may come here in another order
+ * Tells the Directory, by which the cron goes, a dataset's schedules. Two writers at once may come here in another order
  * than to the Dataset object: so each looks again after it has told, and whoever told what no longer holds tells anew.
  */
 async function claimSchedule(c: Ctx, written: DatasetConfig): Promise<void> {
   for (let dataset = written; ;) {
     await directoryOf(c.env).claimDataset(dataset, dataset.id);
     const now = await datasetOf(c.env, dataset.name).config();
-    if (!now.ok || now.value.schedule === dataset.schedule) return;
+    const isTold = (of: DatasetConfig) =>
+      of.schedule === dataset.schedule && (of.reconcileSeconds ?? null) === (dataset.reconcileSeconds ?? null);
+    if (!now.ok || isTold(now.value)) return;
     dataset = now.value;
   }
-}
-
-const manifestQuery = z.strictObject({
-  ...pageQuery,
-  version: z.string().default("live"),
-  prefix: z.string().max(1024).default(""),
-});
-
-/** `GET /v1/datasets/:dataset/manifest`: one page of the live manifest. */
-export async function manifest(c: Ctx): Promise<Response> {
-  const name = c.req.param("dataset") ?? "";
-  const query = readQuery(c, manifestQuery);
-  if (!query.ok) return refuse(c, query.failure);
-  const { version, prefix, cursor, limit } = query.value;
-  if (version !== "live") return refuse(c, unknownVersion(name, version, "version"));
-  const page = await datasetOf(c.env, name).page(prefix, cursor ?? null, limit);
-  if (!page.ok) return refuse(c, page.failure);
-  const objects = page.value.rows.map(({ uploadedAt, sourceModifiedAt, updatedAt, ...row }) => ({
-    ...row,
-    uploadedAt: new Date(uploadedAt).toISOString(),
-    sourceModifiedAt: sourceModifiedAt === null ? null : new Date(sourceModifiedAt).toISOString(),
-    updatedAt: new Date(updatedAt).toISOString(),
-  }));
-  const { next } = page.value;
-  return answer(c, { dataset: name, version, objects, ...(next === null ? {} : { cursor: formatCursor(next) }) });
 }
