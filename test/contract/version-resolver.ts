@@ -66,8 +66,18 @@ export function describeVersionResolver(name: string, seal: SealVersion): void {
       expect(await resolver.resolve("c/0/3000")).toMatchObject(refused("object-not-found"));
     });
 
+    test("many keys in one answer, in the order in which they were asked for, and null for what was not sealed", async () => {
+      const keys = ["not there", ...nasty.keys(), ...INHERITED_KEYS, "not there"].toReversed();
+      const asked = [...keys, ...keys];
+      const answer = await version.resolveMany(asked);
+      expect(answer).toEqual({ ok: true, value: asked.map((key) => nasty.get(key) ?? null) });
+      expect(await version.resolveMany([])).toEqual({ ok: true, value: [] });
+    });
+
     test("nothing in a version of nothing", async () => {
-      expect(await (await seal(new Map())).resolve("plain")).toMatchObject(refused("object-not-found"));
+      const empty = await seal(new Map());
+      expect(await empty.resolve("plain")).toMatchObject(refused("object-not-found"));
+      expect(expectOk(await empty.resolveMany(["plain", ""]))).toEqual([null, null]);
     });
 
     test("the same for good: neither what it was sealed from nor its answers change it", async () => {
@@ -75,6 +85,7 @@ export function describeVersionResolver(name: string, seal: SealVersion): void {
       const resolver = await seal(objects);
       objects.set("kept", sealed(2)).set("new", sealed(3));
       expectOk(await resolver.resolve("kept")).size = 4;
+      for (const found of expectOk(await resolver.resolveMany(["kept"]))) if (found !== null) found.size = 5;
       expect(expectOk(await resolver.resolve("kept"))).toEqual(sealed(1));
       expect(await resolver.resolve("new")).toMatchObject(refused("object-not-found"));
       objects.delete("kept");

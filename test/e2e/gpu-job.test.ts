@@ -214,3 +214,67 @@ describe("a GPU job", () => {
     expect([read.status, ((await read.json()) as { code: string }).code]).toEqual([403, "revoked-token"]);
   });
 });
+
+describe("a GPU job on a sealed version", () => {
+  const body = {
+    name: "unet-10",
+    dataset: "precip@1",
+    input: { prefixes: ["chunks/"] },
+    outputPrefix: "runs/unet-10/",
+  };
+  let job: Job & { readOutputs: { rootUrl: string } };
+  let node: Client;
+  const urls = async (asked: object) => (await node.call<Urls>("POST", `/v1/jobs/${job.id}/urls`, asked)).urls;
+  const statusOf = async (url: string, headers: Record<string, string>) => {
+    const response = await fetch(url, { headers });
+    await response.arrayBuffer();
+    return response.status;
+  };
+
+  beforeAll(async () => {
+    await admin.call("POST", "/v1/datasets/precip/versions", {});
+    await vi.waitFor(
+      async () => expect(await admin.call("GET", "/v1/datasets/precip/versions/1")).toMatchObject({ state: "sealed" }),
+      { timeout: 240_000, interval: 200 },
+    );
+    const started = await startJob(body);
+    job = started.job as typeof job;
+    node = started.node;
+  });
+
+  it("reads from R2 what was sealed, and only with the If-Match that was signed; once it has changed, a 412", async () => {
+    const [signed] = await urls({ method: "GET", keys: ["chunks/c/5"] });
+    const { url = "", headers = {}, etag } = signed ?? {};
+    expect(headers).toEqual({ "if-match": `"${etag}"` });
+    const response = await fetch(url, { headers });
+    expect(response.status).toBe(200);
+    expect(md5(new Uint8Array(await response.arrayBuffer()))).toBe(md5(bytesOf("chunks/c/5")));
+    expect(await statusOf(url, { ...headers, range: "bytes=1-3" })).toBe(206);
+    expect(await statusOf(url, {})).toBe(403);
+    expect(await statusOf(url, { "if-match": `"${"0".repeat(32)}"` })).toBe(403);
+
+    const contentType = "application/octet-stream";
+    await fillSource(source, [{ key: "chunks/c/5", bytes: Uint8Array.from(randomBytes(900)), contentType }]);
+    const started = await admin.call<Migration>("POST", "/v1/migrations", { dataset: "precip" });
+    expect(await followMigration(admin, started.id)).toMatchObject({ state: "done", copied: { objects: 1 } });
+    expect(await statusOf(url, headers)).toBe(412);
+    expect(await urls({ method: "GET", keys: ["chunks/c/5"] })).toMatchObject([{ headers, etag }]);
+  });
+
+  it("gets no URL of R2 for what the version has not", async () => {
+    const answered = await urls({ method: "GET", keys: ["chunks/c/0", "chunks/c/999"] });
+    expect(answered).toMatchObject([{ key: "chunks/c/0", headers: { "if-match": expect.any(String) } }, { url: null }]);
+  });
+
+  it("reads back its own outputs, by the edge and by R2", async () => {
+    const object = { key: "runs/unet-10/loss.csv", size: 5, contentType: "text/csv" };
+    const [put] = await urls({ method: "PUT", objects: [object] });
+    expect((await fetch(put?.url ?? "", { method: "PUT", headers: put?.headers ?? {}, body: "1,0.5" })).status).toBe(
+      200,
+    );
+    const roots = [`${job.readOutputs.rootUrl}${object.key}`];
+    for (const via of ["edge", "r2"])
+      roots.push((await urls({ method: "GET", via, keys: [object.key] }))[0]?.url ?? "");
+    for (const url of roots) expect(await (await fetch(url)).text()).toBe("1,0.5");
+  });
+});

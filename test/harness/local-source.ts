@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { AwsClient } from "aws4fetch";
 import { convertV4MiniflareOptions, Miniflare } from "miniflare";
+import { encodeWireKey } from "../../workers/core/sigv4/wire-key.ts";
 import { putMultipart, putObject } from "../sources/put-multipart.ts";
 
 /** An S3 bucket somewhere on this machine that a Worker can migrate from. */
@@ -62,8 +63,7 @@ export async function fillSource(source: Source, objects: readonly SourceObject[
   const queue = [...objects];
   const worker = async () => {
     for (let object = queue.shift(); object !== undefined; object = queue.shift()) {
-      const path = object.key.split("/").map(encodeURIComponent).join("/");
-      const url = `${source.endpoint}/${source.bucket}/${path}`;
+      const url = `${source.endpoint}/${source.bucket}/${encodeWireKey(object.key)}`;
       const headers = { "content-type": object.contentType };
       if (object.partBytes === undefined) await putObject(client, url, object.bytes, headers);
       else await putMultipart(client, url, object.bytes, object.partBytes, headers);

@@ -127,6 +127,7 @@ describe("a look at an object tells", () => {
     ],
     ["that entries of ours from before are replaced", { custom: { "penstock-x": "y".repeat(9000) } }, []],
     ["that its ETag is no MD5", { md5: null, etag: "0123456789abcdef0123456789abcdef" }, ["encrypted-etag"]],
+    ["that it has tags, which R2 has not", { tagCount: 1 }, ["tagged"]],
     ["nothing of one in parts, whose ETag is never an MD5", { md5: null, etag: `${MD5}-3` }, []],
   ])("%s", (_what, more, expected) => {
     expect(Object.keys(hazardsFound(inspectHazards([head(more)])))).toEqual(expected);

@@ -363,6 +363,13 @@ describe("on the way back, where the listing is R2's and the destination the sou
     ["a job's output is copied", row({ writer: "job_1" }), "copied"],
     ["what a migration copied, and the source has no more, stays away", row({ writer: "mig_1" }), "kept: is-source's"],
     ["and so does what was copied because it was read", row({ writer: "through:ds_1" }), "kept: is-source's"],
+    [
+      "and what a migration found equal to the source's",
+      row({ writer: "found:mig_1", sourceEtag: HEX }),
+      "kept: is-source's",
+    ],
+    ["what was only found in R2 is copied", row({ writer: "found:notification" }), "copied"],
+    ["whoever found it, be it a migration", row({ writer: "found:mig_1" }), "copied"],
     ["but not if it was written over since", row({ writer: "mig_1", etag: OTHER }), "copied"],
     ["what both have is the same", { destination: { a: { etag: HEX, size: 100 } } }, "same"],
     [

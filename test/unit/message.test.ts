@@ -12,6 +12,7 @@ import {
   sentRows,
 } from "../../workers/core/migration/message.ts";
 import { packItems, packRows } from "../../workers/core/migration/pack.ts";
+import { givenRow } from "../harness/rows.ts";
 
 const ID = "mig_01HZX3V7Q8R9S0T1V2W3X4Y5Z6";
 const OTHER = "mig_01HZX3V7Q8R9S0T1V2W3X4Y5Z7";
@@ -42,6 +43,11 @@ const row: fc.Arbitrary<Row> = fc
     proof: fc.option(fc.constantFrom(...PROOFS)),
     sourceEtag: fc.option(fc.constantFrom("", "0", "etag-of-the-source")),
     writer: fc.constantFrom(ID, OTHER, "through:ds_1", "application/x-zarr", ""),
+    origin: fc.option(fc.constantFrom("s3://bucket/a/", "application/x-zarr", "")),
+    // What few objects have.
+    ...{ contentEncoding: fc.option(fc.constantFrom("gzip", "")), md5: fc.option(fc.constant(MD5)) },
+    ...{ sha256: fc.option(text), crc64nvme: fc.option(text), sourceKey: fc.option(text) },
+    ...{ storageClass: fc.option(fc.constant("STANDARD_IA")), tags: fc.option(fc.constant({ team: "a", "": "b" })) },
     isSame: fc.boolean(),
   })
   .map(({ isSame, ...rest }) => (isSame ? { ...rest, sourceEtag: rest.etag } : rest));
@@ -88,21 +94,30 @@ describe("what is sent as tuples is read as what was meant", () => {
   });
 
   test("rows that say each content type and writer once", () => {
-    const one: Row = {
-      ...{ key: "a", size: 1, etag: MD5, uploadedAt: NOW, contentType: "text/plain", proof: "md5" },
-      ...{ sourceEtag: MD5, sourceModifiedAt: NOW, writer: ID },
-    };
+    const copied = { proof: "md5", origin: "s3://bucket/", sourceEtag: MD5, sourceModifiedAt: NOW } as const;
+    const one = givenRow("a", { etag: MD5, uploadedAt: NOW, contentType: "text/plain", ...copied, writer: ID });
     const { words, rows } = sentRows([
       one,
       { ...one, key: "b" },
       { ...one, key: "c", writer: OTHER, contentType: null },
     ]);
-    expect(words).toEqual(["text/plain", ID, OTHER]);
-    expect(rows.map((sent) => [sent[4], sent[6], sent[8]])).toEqual([
-      [0, 0, 1],
-      [0, 0, 1],
-      [null, 0, 2],
+    expect(words).toEqual(["text/plain", ID, "s3://bucket/", OTHER]);
+    expect(rows.map((sent) => [sent[4], sent[6], sent[8], sent[9]])).toEqual([
+      [0, 0, 1, 2],
+      [0, 0, 1, 2],
+      [null, 0, 3, 2],
     ]);
+  });
+
+  test("rows of before there were origins", () => {
+    const message = {
+      ...rowsMessage([]),
+      words: [ID],
+      rows: [["k", 1, MD5, NOW, null, "md5" as const, 0 as const, NOW, 0]],
+    };
+    const copied = { proof: "md5", sourceEtag: MD5, sourceModifiedAt: NOW } as const;
+    const read = manifestMessage.parse(JSON.parse(JSON.stringify(message)));
+    expect(read.rows).toEqual([givenRow("k", { etag: MD5, uploadedAt: NOW, ...copied, writer: ID })]);
   });
 });
 
@@ -163,15 +178,38 @@ describe("a message is one billed operation, under 60,000 bytes", () => {
 
   test("with the rows of 400 such objects; those of 500 take no more than two", () => {
     const rows = copies(null).map(({ key: name, size: bytes, lastModified }): Row => {
-      return {
-        ...{ key: name, size: bytes, etag: MD5, uploadedAt: NOW, contentType: "application/octet-stream" },
-        ...{ proof: "md5", sourceEtag: MD5, sourceModifiedAt: lastModified, writer: ID },
-      };
+      const copied = { proof: "md5", origin: "s3://bucket/", sourceEtag: MD5, sourceModifiedAt: lastModified } as const;
+      const stored = { size: bytes, etag: MD5, uploadedAt: NOW, contentType: "application/octet-stream" };
+      return givenRow(name, { ...stored, ...copied, writer: ID });
     });
     expect(packRows(rows.slice(0, 400))).toHaveLength(1);
     const messages = packRows(rows);
     expect(messages.length).toBeLessThanOrEqual(2);
     for (const some of messages) expect(bytesOf(rowsMessage(some))).toBeLessThan(MESSAGE_MAX_BYTES);
+  });
+
+  test("and a row says nothing of what it has not: a plain one of a migration names its origin, and ends", () => {
+    const [plain, found, rare] = sentRows([
+      givenRow("a", { origin: "s3://bucket/" }),
+      givenRow("b"),
+      givenRow("c", { storageClass: "STANDARD_IA" }),
+    ]).rows;
+    expect([plain?.length, found?.length, rare?.length]).toEqual([10, 9, 11]);
+    expect(rare?.slice(9)).toEqual([null, { storageClass: "STANDARD_IA" }]);
+  });
+
+  test("with rows whose every object has the longest tags, and an origin as long as may be", () => {
+    const [name, value] = ["日".repeat(127), "日".repeat(256)];
+    const tags = Object.fromEntries(Array.from({ length: 10 }, (_, n) => [`${n}${name}`, value]));
+    const origin = `s3://${"b".repeat(63)}/${"日".repeat(511)}/`;
+    const rows = copies(null).map(({ key: own }) => givenRow(own, { origin, tags, writer: ID }));
+    const messages = packRows(rows);
+    expect(messages.flat()).toEqual(rows);
+    for (const some of messages) expect(bytesOf(rowsMessage(some))).toBeLessThanOrEqual(MESSAGE_MAX_BYTES);
+    expect(messages.length, "each as full as it may be: four rows of 11.6 KB").toBe(rows.length / 4);
+    const plain = packRows(copies(null).map(({ key: own }) => givenRow(own, { origin, writer: ID })));
+    for (const some of plain) expect(bytesOf(rowsMessage(some))).toBeLessThanOrEqual(MESSAGE_MAX_BYTES);
+    expect(plain, "named once, a long origin makes no second message").toHaveLength(1);
   });
 
   const anyKey = fc.string({
@@ -195,7 +233,9 @@ describe("a message is one billed operation, under 60,000 bytes", () => {
 
   test("with whatever rows are packed into it, each with a content type of its own", () => {
     const type = fc.option(fc.string({ unit: fc.constantFrom("x", "é", "/"), maxLength: 200 }));
-    const any = fc.record({ ...smallRow(anyKey), contentType: type });
+    const any = fc
+      .record({ ...smallRow(anyKey), contentType: type })
+      .map(({ key: name, ...said }) => givenRow(name, said));
     fc.assert(
       fc.property(fc.array(any, many), (rows) => {
         const messages = packRows(rows);

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { METADATA_MAX_BYTES } from "../../workers/core/limits.ts";
 import { metadataBytes, metadataOfCopy } from "../../workers/core/migration/metadata.ts";
 
 const from = { etag: "abc", lastModified: 1_700_000_000_000, http: {}, custom: {} };
@@ -35,6 +36,38 @@ describe("the metadata of a copy", () => {
       "penstock-source-etag": "abc",
       "penstock-source-modified": "1700000000000",
     });
+  });
+});
+
+describe("what few objects have", () => {
+  const tags = { team: "earth obs" };
+  const rare = { ...from, storageClass: "GLACIER_IR", tags };
+  /** User metadata that leaves so many bytes beside what every copy has. */
+  const leaving = (bytes: number) => {
+    const own = metadataBytes(metadataOfCopy(from, "a", "mig_1"));
+    return { ...rare, custom: { k: "x".repeat(METADATA_MAX_BYTES - own - 1 - bytes) } };
+  };
+  const entries = (object: Parameters<typeof metadataOfCopy>[0], crc64nvme?: string) =>
+    Object.entries(metadataOfCopy(object, "a", "mig_1", crc64nvme).custom).slice(-3);
+  const STORAGE_CLASS = ["penstock-source-storage-class", "GLACIER_IR"];
+  const CRC = ["penstock-crc64nvme", "rosUhgp5mIg="];
+  const TAGS = ["penstock-source-tags", "team=earth%20obs"];
+
+  test("goes along: the storage class, the checksum that is compared, the tags", () => {
+    expect(entries(rare, CRC[1])).toEqual([STORAGE_CLASS, CRC, TAGS]);
+  });
+
+  test("goes along as far as there is room, to the last byte, and a copy is never too large for it", () => {
+    const bytesOf = (pair: string[]) => pair.join("").length;
+    const all = bytesOf(STORAGE_CLASS) + bytesOf(CRC) + bytesOf(TAGS);
+    const MODIFIED = ["penstock-source-modified", "1700000000000"];
+    expect(entries(leaving(all), CRC[1])).toEqual([STORAGE_CLASS, CRC, TAGS]);
+    expect(entries(leaving(all - 1), CRC[1])).toEqual([MODIFIED, STORAGE_CLASS, CRC]);
+    expect(entries(leaving(0), CRC[1]).at(-1)).toEqual(MODIFIED);
+    for (const room of [0, 1, all - 1, all, all + 1]) {
+      const bytes = metadataBytes(metadataOfCopy(leaving(room), "a", "mig_1", CRC[1]));
+      expect(bytes).toBeLessThanOrEqual(METADATA_MAX_BYTES);
+    }
   });
 });
 

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { PART_DEFAULT_BYTES } from "../../workers/core/limits.ts";
-import type { Proof } from "../../workers/core/manifest/row.ts";
+import { mergeRows, type Proof } from "../../workers/core/manifest/row.ts";
 import type { CopyItem } from "../../workers/core/migration/message.ts";
 import { partRange } from "../../workers/core/migration/parts.ts";
 import {
@@ -9,10 +9,12 @@ import {
   isReadInParts,
   judgeByManifest,
   judgeByTold,
+  learnedRow,
   planReading,
   type ReadBytes,
   type ToldObject,
 } from "../../workers/core/migration/read-back.ts";
+import { givenRow } from "../harness/rows.ts";
 
 const MiB = 1024 * 1024;
 const GiB = 1024 * MiB;
@@ -165,5 +167,26 @@ describe("where the source's word says nothing", () => {
     const known = { etag: OTHER, sourceEtag: `${HEX}-3`, proof: "md5" as const };
     expect(codeOf(judgeByManifest(whole, { ...READ, md5: THIRD }, known))).toBe("copy-different");
     expect(codeOf(judgeByManifest(whole, { ...READ, md5: OTHER }, known))).toBe("md5");
+  });
+});
+
+describe("the manifest learns of an object that was read back", () => {
+  const learn = (was: string | null, read: Partial<ReadBytes>) =>
+    learnedRow("a", { size: 9, was }, { ...READ, ...read }, "mig_2");
+
+  test("hashes that are not its ETag, and keeps its own proof and origin", () => {
+    const copied = { proof: "parts", origin: "s3://b/", sourceEtag: "e", storageClass: "STANDARD_IA" } as const;
+    const known = givenRow("a", { etag: `${HEX}-2`, size: 9, ...copied, tags: { a: "b" }, contentType: "x/y" });
+    const row = learn(`${HEX}-2`, { md5: OTHER, sha256: "s", crc64: "c" });
+    if (row === null) throw new Error("nothing was learned");
+    expect(mergeRows(known, row)).toEqual({ ...known, md5: OTHER, sha256: "s", crc64nvme: "c" });
+  });
+
+  test.each<[string, string | null, Partial<ReadBytes>]>([
+    ["an MD5 that is its ETag", HEX, { md5: HEX }],
+    ["no hash of the whole", `${HEX}-2`, { cuts: new Map([[5, HEX]]) }],
+    ["an object that was not there", null, { sha256: "s" }],
+  ])("and nothing of %s", (_what, was, read) => {
+    expect(learn(was, read)).toBeNull();
   });
 });

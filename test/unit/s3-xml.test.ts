@@ -1,6 +1,12 @@
 import { describe, expect, it } from "vitest";
 import { XMLParser } from "fast-xml-parser";
-import { formatParts, parseCompleted, parseListing, parseUploadId } from "../../workers/adapters/s3-xml.ts";
+import {
+  formatParts,
+  parseCompleted,
+  parseListing,
+  parseTagging,
+  parseUploadId,
+} from "../../workers/adapters/s3-xml.ts";
 
 const listing = (inside: string): string =>
   `<?xml version="1.0"?><ListBucketResult><EncodingType>url</EncodingType>${inside}</ListBucketResult>`;
@@ -134,5 +140,28 @@ describe("an upload's documents", () => {
         ],
       },
     });
+  });
+});
+
+describe("the tags of an object", () => {
+  const tagging = (inside: string): string =>
+    `<?xml version="1.0"?>\n<Tagging xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><TagSet>${inside}</TagSet></Tagging>`;
+  const tag = (key: string, value: string): string => `\n  <Tag>\n<Key>${key}</Key>\n<Value>${value}</Value></Tag>\n`;
+
+  it("are read as they are, one or several, with whatever is in them", () => {
+    expect(parseTagging(tagging(tag("team", "earth obs")))).toEqual({ team: "earth obs" });
+    const several = tag(" a=b ", "&lt;&amp;&gt; &#34;x&#xE9;&#34;") + tag("007", "1.50") + tag("empty", "");
+    expect(parseTagging(tagging(several))).toEqual({ " a=b ": '<&> "xé"', "007": "1.50", empty: "" });
+    expect(parseTagging(tagging("<Tag><Key>bare</Key><Value/></Tag>"))).toEqual({ bare: "" });
+  });
+
+  it("are none where there are none, or the answer is another, or S3 would not have them", () => {
+    for (const xml of [
+      ...["", "{}", "<html></html>", "<Error><Code>NoSuchTagSet</Code></Error>", "<Tagging/>", tagging("")],
+      ...[tagging("<Tag><Value>v</Value></Tag>"), tagging("<Tag>text</Tag>"), tagging(tag("k".repeat(129), "v"))],
+      tagging(Array.from({ length: 11 }, (_, n) => tag(`k${n}`, "v")).join("")),
+    ]) {
+      expect(parseTagging(xml), xml).toBeNull();
+    }
   });
 });

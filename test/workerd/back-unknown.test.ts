@@ -1,6 +1,7 @@
 import { env } from "cloudflare:workers";
 import { afterEach, beforeAll, describe, expect, it, vi } from "vitest";
 import { datasetOf } from "../../workers/adapters/objects.ts";
+import { rowOfPut } from "../harness/rows.ts";
 import { keysAtSource, runBack, seen } from "./harness/back.ts";
 import { carry } from "./harness/delivery.ts";
 import { expectNothingLeft } from "./harness/expect-exact.ts";
@@ -10,6 +11,7 @@ import { must, registerDataset, startRun, statusOf, type TestRun } from "./harne
 import { bytesOf, fill, PART_BYTES, type Stored, text } from "./harness/source.ts";
 import { deliverMiss, missOf, reconfigure } from "./harness/through.ts";
 import { watchBucket } from "./harness/watched-bucket.ts";
+import { EVERYTHING } from "../../workers/core/manifest/query.ts";
 
 afterEach(() => vi.restoreAllMocks());
 
@@ -41,7 +43,7 @@ async function younger(name: string): Promise<void> {
   expect(await keysAtSource(`${name}/`)).toEqual(["kept"]);
 
   await registerDataset(name, `${name}/`);
-  expect(must(await datasetOf(env, name).page("", null, 1000)).rows).toEqual([]);
+  expect(must(await datasetOf(env, name).query(EVERYTHING, null, 1000)).rows).toEqual([]);
 }
 
 const COPIED = ["out/large", "out/small", "put-again", "written-over"];
@@ -75,17 +77,9 @@ describe("a run back of a dataset whose manifest has no rows", { timeout: 300_00
 
   it("looks at none that it has a row of", async () => {
     const watched = watchBucket();
-    const rows = (await env.DATASETS.list({ prefix: "unknown/" })).objects.map(({ key, size, etag, uploaded }) => ({
-      ...{ key: key.slice("unknown/".length), size, etag, uploadedAt: uploaded.getTime(), contentType: null },
-      ...{
-        proof: null,
-        sourceEtag: null,
-        sourceModifiedAt: null,
-        writer: "mig_of_before",
-        stage: null,
-        category: null,
-      },
-    }));
+    const rows = (await env.DATASETS.list({ prefix: "unknown/" })).objects.map((object) =>
+      rowOfPut(object.key.slice("unknown/".length), object, { writer: "mig_of_before" }),
+    );
     must(await datasetOf(env, "unknown").applyRows("ds_unknown", rows));
     const again = await startRun("unknown", { ...seen, DATASETS: watched.bucket }, { direction: "back" });
     await carry(again);

@@ -1,7 +1,8 @@
 import { env } from "cloudflare:workers";
 import { afterEach, beforeAll, describe, expect, it, vi } from "vitest";
+import { openPlace, writeRows } from "../../queues/manifest/answer.ts";
 import { datasetOf } from "../../workers/adapters/objects.ts";
-import type { Row } from "../../workers/core/manifest/row.ts";
+import { rowOfPut } from "../harness/rows.ts";
 import { bytesAtSource, isPut, isWrite, keysAtSource, runBack, same, seen, source, writer } from "./harness/back.ts";
 import { carry } from "./harness/delivery.ts";
 import { expectNothingLeft, keysInR2 } from "./harness/expect-exact.ts";
@@ -9,6 +10,7 @@ import { intercept, type Wire } from "./harness/intercept.ts";
 import { reportLines, said } from "./harness/report-lines.ts";
 import { must, registerDataset, startRun, statusOf, type TestRun } from "./harness/run.ts";
 import { bytesOf, fill, PART_BYTES, type Stored, text } from "./harness/source.ts";
+import { EVERYTHING } from "../../workers/core/manifest/query.ts";
 
 const MiB = 1024 * 1024;
 afterEach(() => vi.restoreAllMocks());
@@ -25,11 +27,9 @@ async function migrated(dataset: string, objects: ReadonlyMap<string, Uint8Array
 async function putOutput(dataset: string, key: string, bytes: Uint8Array<ArrayBuffer>): Promise<void> {
   const put = await env.DATASETS.put(`${dataset}/${key}`, bytes);
   if (put === null) throw new Error("R2 did not take it.");
-  const row: Row = {
-    ...{ key, size: put.size, etag: put.etag, uploadedAt: put.uploaded.getTime(), contentType: null, proof: null },
-    ...{ sourceEtag: null, sourceModifiedAt: null, writer: "job_01HZX3V7Q8R9S0T1V2W3X4Y5Z6" },
-  };
-  must(await datasetOf(env, dataset).applyRows(`ds_${dataset}`, [{ ...row, stage: null, category: null }]));
+  const row = rowOfPut(key, put, { writer: "job_01HZX3V7Q8R9S0T1V2W3X4Y5Z6" });
+  const id = `ds_${dataset}`;
+  must(await writeRows(datasetOf(env, dataset), id, [row], "job", () => openPlace(env, dataset, id)));
 }
 
 /** Puts an object into R2 in parts, as a job's checkpoint is. */
@@ -135,7 +135,7 @@ describe("a run back", { timeout: 300_000 }, () => {
   });
 
   it("leaves the manifest alone: it speaks of R2", async () => {
-    const { rows } = must(await datasetOf(env, "back").page("", null, 1000));
+    const { rows } = must(await datasetOf(env, "back").query(EVERYTHING, null, 1000));
     const known = rows.map(({ key, writer: by }) => [key, by.slice(0, 4)]);
     expect(known).toEqual([
       ["both", "mig_"],
@@ -191,11 +191,9 @@ describe("a run back is about", { timeout: 300_000 }, () => {
     await registerDataset("back-through", "back-through/");
     const put = await env.DATASETS.put("back-through/x", "was read");
     if (put === null) throw new Error("R2 did not take it.");
-    const row: Row = {
-      ...{ key: "x", size: put.size, etag: put.etag, uploadedAt: put.uploaded.getTime(), contentType: null },
-      ...{ proof: "md5", sourceEtag: put.etag, sourceModifiedAt: 0, writer: "through:ds_back-through" },
-    };
-    must(await datasetOf(env, "back-through").applyRows("ds_back-through", [{ ...row, stage: null, category: null }]));
+    const copied = { proof: "md5", sourceEtag: put.etag, sourceModifiedAt: 0 } as const;
+    const row = rowOfPut("x", put, { ...copied, writer: "through:ds_back-through" });
+    must(await datasetOf(env, "back-through").applyRows("ds_back-through", [row]));
     const { run } = await runBack("back-through");
     expect(said(await reportLines(run))).toEqual(["x: kept is-source's"]);
     expect(await keysAtSource("back-through/")).toEqual([]);

@@ -2,8 +2,8 @@ import { evictDurableObject, runInDurableObject } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import { afterEach, beforeAll, describe, expect, it, vi } from "vitest";
 import { datasetOf, migrationOf } from "../../workers/adapters/objects.ts";
-import { placeOf } from "../../workers/core/manifest/row.ts";
 import { ORIGIN } from "../../workers/core/migration/origin.ts";
+import { rowOfPut } from "../harness/rows.ts";
 import { carry, deliver, type Letter } from "./harness/delivery.ts";
 import { expectExact, expectNothingLeft, keysInR2 } from "./harness/expect-exact.ts";
 import { expectManifest } from "./harness/extraneous.ts";
@@ -77,11 +77,9 @@ async function start(name: string): Promise<Given> {
 async function putAsAMigrationDid(dataset: string, key: string): Promise<void> {
   const writer = "mig_00000000000000000000000000";
   const customMetadata = { [ORIGIN.migration]: writer, [ORIGIN.etag]: "e", [ORIGIN.modifiedAt]: "0" };
-  const { etag, size, uploaded } = await env.DATASETS.put(`${dataset}/${key}`, text(key), { customMetadata });
-  const row = {
-    ...{ key, size, etag, uploadedAt: uploaded.getTime(), contentType: "text/plain", proof: "md5" as const, writer },
-    ...{ sourceEtag: "e", sourceModifiedAt: 0, ...placeOf(key) },
-  };
+  const put = await env.DATASETS.put(`${dataset}/${key}`, text(key), { customMetadata });
+  const copied = { proof: "md5", sourceEtag: "e", sourceModifiedAt: 0 } as const;
+  const row = rowOfPut(key, put, { ...copied, contentType: "text/plain", writer });
   must(await datasetOf(env, dataset).applyRows(`ds_${dataset}`, [row]));
 }
 

@@ -8,6 +8,7 @@ import { askWhole, multipartEtag } from "../../queues/migration/whole-checksum.t
 import { crc64Of, md5Of, sha256Of } from "../../workers/adapters/digest.ts";
 import { createMemoryStore } from "../../workers/adapters/memory-store.ts";
 import { createR2Store } from "../../workers/adapters/r2-store.ts";
+import { rowOfCopy } from "../../workers/core/manifest/stored-row.ts";
 import type { CopyItem } from "../../workers/core/migration/message.ts";
 import type { Checksums, ObjectBody } from "../../workers/ports/object-store.ts";
 import { expectOk as must } from "../contract/given.ts";
@@ -85,7 +86,7 @@ async function given(bytes: Uint8Array<ArrayBuffer>, said: Said, checksums = tru
     partBytes: PART_BYTES,
     checksums,
   };
-  const run: Copying = { spec, source, store };
+  const run: Copying = { spec, source, store, origin: "s3://bucket/" };
   const item = itemOf(bytes, etag);
   return {
     run,
@@ -123,6 +124,24 @@ describe.each([
       expect(await md5Of(new Uint8Array((await (await inR2())?.arrayBuffer()) ?? new ArrayBuffer(1)))).toBe(
         await md5Of(bytes),
       );
+    }
+  });
+
+  it("has in its row, and in R2, the checksum that it was compared with, and no other", async () => {
+    const [sha256, crc64nvme] = [await sha256Of(bytes), await crc64Of(bytes)];
+    const cases: [Checksums, Checksums][] = [
+      [{ sha256, crc64nvme }, { sha256 }],
+      [{ sha256 }, { sha256 }],
+      [{ crc64nvme }, { crc64nvme }],
+    ];
+    for (const [checksums, compared] of cases) {
+      prefix = `copy-checksums-${++serial}/`;
+      const { copy } = await given(bytes, { checksums });
+      const row = must(await copy());
+      const expected = { sha256: null, crc64nvme: null, ...compared };
+      expect({ sha256: row.sha256, crc64nvme: row.crc64nvme }).toEqual(expected);
+      const stored = must(await store.head(`${prefix}object`, { checksums: true }));
+      expect(rowOfCopy("object", stored, "x")).toMatchObject(expected);
     }
   });
 
@@ -170,7 +189,8 @@ describe("an object that is copied in parts", () => {
 
   it("whose ETag does not come out again is proved by the CRC of the whole, made from the parts'", async () => {
     const { inParts, inR2 } = await given(bytes, { checksums: { crc64nvme: await crc64Of(bytes) } });
-    expect(must(await inParts())).toMatchObject({ proof: "crc64nvme", size: bytes.length });
+    const crc64nvme = await crc64Of(bytes);
+    expect(must(await inParts())).toMatchObject({ proof: "crc64nvme", size: bytes.length, crc64nvme });
     expect((await inR2())?.etag).toMatch(/-3$/);
   });
 
@@ -178,7 +198,8 @@ describe("an object that is copied in parts", () => {
     const md5s = await Promise.all(pieces.map(async (piece) => ({ md5: await md5Of(piece) })));
     const etag = await multipartEtag(md5s);
     const { inParts } = await given(bytes, { checksums: { crc64nvme: await crc64Of(bytes) }, etag });
-    expect(must(await inParts())).toMatchObject({ proof: "etag", etag });
+    // Its parts were hashed on their way.
+    expect(must(await inParts())).toMatchObject({ proof: "etag", etag, crc64nvme: await crc64Of(bytes) });
   });
 
   it("never becomes an object in R2 where its bytes are not those of the whole's CRC", async () => {
@@ -206,7 +227,7 @@ describe("an object that is copied in parts", () => {
 
   it("is not asked for checksums where none are wanted", async () => {
     const { inParts, asked } = await given(bytes, { checksums: { crc64nvme: await crc64Of(bytes) } }, false);
-    expect(must(await inParts())).toMatchObject({ proof: "parts" });
+    expect(must(await inParts())).toMatchObject({ proof: "parts", crc64nvme: null });
     expect(asked.some(({ checksums }) => checksums)).toBe(false);
   });
 

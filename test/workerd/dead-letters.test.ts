@@ -1,5 +1,5 @@
 import { env } from "cloudflare:workers";
-import { beforeAll, describe, expect, it } from "vitest";
+import { beforeAll, describe, expect, it, vi } from "vitest";
 import { datasetOf } from "../../workers/adapters/objects.ts";
 import { bury, carry, deliver, type Letter } from "./harness/delivery.ts";
 import { expectExact, expectNothingLeft, keysInR2 } from "./harness/expect-exact.ts";
@@ -99,6 +99,19 @@ describe("what the queue gives up becomes failures with the keys named, and the 
     });
     await expectExact(run, source);
     expect(await stillOpen(created)).toEqual([]);
+  });
+
+  it.each([
+    ["reconcile", { walk: "walk_1", step: 3 }, { walk: "walk_1", step: 3 }],
+    ["shard-index", { key: "a/index.json", tries: 0 }, { key: "a/index.json" }],
+    ["records", { key: "a.jsonl", etag: "e", as: null, from: 0 }, { key: "a.jsonl" }],
+  ])("%s: a line of the log that names dataset and key", async (type, body, named) => {
+    const errors = vi.spyOn(console, "error").mockReturnValue(undefined);
+    const letter = { v: 1, type, dataset: "dead", datasetId: "ds_dead", ...body };
+    expect(await bury({ queue: "manifest", body: letter, deliveries: 0 }, env)).toBe("ack");
+    const lines = errors.mock.calls.map(([line]) => JSON.parse(String(line)) as object);
+    errors.mockRestore();
+    expect(lines).toEqual([{ message: `${type} given up`, code: "dead-letter", dataset: "dead", ...named }]);
   });
 
   it("nothing, when it is not a message of ours", async () => {

@@ -1,11 +1,12 @@
 import { env } from "cloudflare:workers";
 import { afterEach, describe, expect, it, vi } from "vitest";
+import { openPlace, writeRows } from "../../queues/manifest/answer.ts";
 import { datasetOf } from "../../workers/adapters/objects.ts";
 import { failure } from "../../workers/core/failure.ts";
-import { placeOf, type Row } from "../../workers/core/manifest/row.ts";
 import type { MigrationOptions } from "../../workers/core/migration/request.ts";
 import { ok } from "../../workers/core/result.ts";
 import type { SealedKeys } from "../../workers/ports/sealed-keys.ts";
+import { rowOfPut } from "../harness/rows.ts";
 import { type Carrier, carry, deliver, type Letter } from "./harness/delivery.ts";
 import { expectExact, expectNothingLeft, keysInR2 } from "./harness/expect-exact.ts";
 import { changeEntry, changeListings, expectManifest, reportOf, smallPages, takeAway } from "./harness/extraneous.ts";
@@ -61,12 +62,14 @@ async function outcomeOf(run: TestRun) {
 }
 
 async function putByJob(dataset: string, key: string, bytes: Uint8Array): Promise<void> {
-  const { etag, uploaded, size } = await env.DATASETS.put(`${dataset}/${key}`, bytes, { customMetadata: {} });
-  const row: Row = {
-    ...{ key, size, etag, uploadedAt: uploaded.getTime(), contentType: null, proof: null },
-    ...{ sourceEtag: null, sourceModifiedAt: null, writer: "job_01" },
-  };
-  must(await datasetOf(env, dataset).applyRows(`ds_${dataset}`, [{ ...row, ...placeOf(key) }]));
+  const put = await env.DATASETS.put(`${dataset}/${key}`, bytes, { customMetadata: {} });
+  const row = rowOfPut(key, put, { writer: "job_01" });
+  // The manifest may know of what was there before: it is told as a job's message tells it.
+  must(
+    await writeRows(datasetOf(env, dataset), `ds_${dataset}`, [row], "job_01", () =>
+      openPlace(env, dataset, `ds_${dataset}`),
+    ),
+  );
 }
 
 describe("a run with deleteExtraneous deletes in R2", { timeout: 300_000 }, () => {
@@ -249,6 +252,24 @@ describe("a run with deleteExtraneous deletes in R2", { timeout: 300_000 }, () =
     await expectManifest(name, ["a"]);
   });
 
+  it("nothing that a version would seal meanwhile: none begins until the manifest knows what was deleted", async () => {
+    const name = "held";
+    await copied(name, named("a", "gone"));
+    await takeAway(`${name}/`, ["gone"]);
+    const stub = datasetOf(env, name);
+    const seal = () => stub.seal(`ds_${name}`, { note: "", aliases: [] });
+    const meanwhile: string[] = [];
+    const watching: SealedKeys = async () => {
+      const sealed = await seal();
+      meanwhile.push(sealed.ok ? "sealed" : sealed.failure.code);
+      return ok(new Set());
+    };
+    const run = await deleting(name, {}, { hand: (letter, seen) => deliver(letter, seen, watching) });
+    expect(await outcomeOf(run)).toMatchObject({ state: "done", deleted: 1 });
+    expect(meanwhile).toEqual(["version-sealing"]);
+    expect(must(await seal()).version).toMatchObject({ number: 1, objects: 1 });
+  });
+
   it("nothing while it cannot be told what is sealed; and the run fails where that does not pass", async () => {
     const name = "unsealed";
     await copied(name, named("a", "gone"));
@@ -372,7 +393,8 @@ describe("a delete message", { timeout: 300_000 }, () => {
 
   it("may be lost, and its consumer killed before and after each of its steps", async () => {
     const deliveries: (() => Env)[] = [
-      () => beforeDatasetCall(envWithSource({}), "remove", kill),
+      () => beforeDatasetCall(envWithSource({}), "hint", kill),
+      () => beforeDatasetCall(envWithSource({}), "answerRows", kill),
       // R2 fails at the first delete, and at the second one after the first.
       () => ({
         ...envWithSource({}),

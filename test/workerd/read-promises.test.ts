@@ -1,11 +1,14 @@
 import { createExecutionContext } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import { afterEach, describe, expect, inject, it, vi } from "vitest";
+import { openPlace, writeRows } from "../../queues/manifest/answer.ts";
 import { datasetOf } from "../../workers/adapters/objects.ts";
 import { FOLLOWER_PATIENCE_MS, IN_FLIGHT_MAX_BYTES } from "../../workers/core/limits.ts";
 import type { ThroughMessage } from "../../workers/core/migration/message.ts";
 import worker from "../../workers/index.ts";
+import { givenRow } from "../harness/rows.ts";
 import { codeOf, createDataset, sameBytes, startIsolate } from "./harness/reading.ts";
+import { must } from "./harness/run.ts";
 import { bytesOf, envWithSource, fill, text } from "./harness/source.ts";
 import { deliverMiss, missOf } from "./harness/through.ts";
 import { holdTimers, until } from "./harness/time.ts";
@@ -165,9 +168,9 @@ describe("when R2 fails, the source does not stand in", () => {
     const reader = await isolate({ DATASETS: bucket });
     expect((await reader.read("k")).status).toBe(200);
     const output = await dataset.put("k", text("a job's output"));
-    const row = { key: "k", size: 14, etag: output.etag, uploadedAt: Date.now() + 60_000, contentType: null };
-    const unproved = { proof: null, sourceEtag: null, sourceModifiedAt: null, writer: "job_1", stage: null };
-    await datasetOf(env, "stand-in-replaced").applyRows(dataset.config.id, [{ ...row, ...unproved, category: null }]);
+    const row = givenRow("k", { size: 14, etag: output.etag, writer: "job_1" });
+    const { name, id } = dataset.config;
+    must(await writeRows(datasetOf(env, name), id, [row], "job_1", () => openPlace(env, name, id)));
     fails = true;
     const answer = await reader.read("k");
     expect([answer.status, codeOf(answer)]).toEqual([503, "store-unavailable"]);

@@ -1,8 +1,11 @@
 import { env } from "cloudflare:workers";
 import { beforeAll, describe, expect, it } from "vitest";
+import { crc64Of, md5Of } from "../../workers/adapters/digest.ts";
 import { carry } from "./harness/delivery.ts";
+import { ownSource } from "./harness/own-source.ts";
 import { startRun, statusOf } from "./harness/run.ts";
 import { envWith, fill, sixtyAndTwo, type Stored, text } from "./harness/source.ts";
+import { rowAt } from "./harness/through.ts";
 import { replacing } from "./harness/uploads.ts";
 import { copied, flipped, readingBucket, said, verify } from "./harness/verify.ts";
 
@@ -38,6 +41,17 @@ describe("what was copied", { timeout: 300_000 }, () => {
     expect(said(deep, "uploaded-in-parts.bin")).toBe("etag");
     // Every object was read once, the one in parts by three ranges; the source was asked of the one whose ETags differ, and for a part size.
     expect(deep.status.operations).toMatchObject({ classB: 64, sourceGet: 2 });
+
+    // The manifest learns the hashes that were computed, and keeps what it knows of proof and origin.
+    const whole = source.get("uploaded-whole.bin") as Stored;
+    const inParts = source.get("uploaded-in-parts.bin") as Stored;
+    const origin = `s3://${ownSource().bucket}/verified/`;
+    expect(await rowAt("verify-all", "uploaded-whole.bin")).toMatchObject({
+      ...{ md5: await md5Of(whole.bytes), crc64nvme: null, proof: "parts", origin, sourceEtag: whole.etag },
+    });
+    expect(await rowAt("verify-all", "uploaded-in-parts.bin")).toMatchObject({
+      ...{ md5: null, crc64nvme: await crc64Of(inParts.bytes), proof: "etag", origin, sourceEtag: inParts.etag },
+    });
 
     expect(await stateOf("verify-all")).toEqual(before);
     const run = await startRun("verify-all", envWith("pages-of-20"));

@@ -1,10 +1,11 @@
 import { env } from "cloudflare:workers";
 import { expect } from "vitest";
 import { datasetOf } from "../../../workers/adapters/objects.ts";
-import type { StoredRow } from "../../../durable-objects/dataset/dataset.ts";
+import type { StoredRow } from "../../../workers/core/manifest/row.ts";
 import type { MigrationStatus } from "../../../workers/core/migration/status.ts";
 import { innerState, must, outerState, statusOf, type TestRun } from "./run.ts";
 import type { Stored } from "./source.ts";
+import { EVERYTHING } from "../../../workers/core/manifest/query.ts";
 
 /** The keys under a prefix of R2, without it. */
 export async function keysInR2(prefix: string): Promise<string[]> {
@@ -13,7 +14,7 @@ export async function keysInR2(prefix: string): Promise<string[]> {
 }
 
 async function rowsOf(run: TestRun): Promise<StoredRow[]> {
-  return must(await datasetOf(env, run.dataset).page("", null, 1000)).rows;
+  return must(await datasetOf(env, run.dataset).query(EVERYTHING, null, 1000)).rows;
 }
 
 /**

@@ -1,11 +1,13 @@
 import { env } from "cloudflare:workers";
-import type { Dataset, StoredRow } from "../../../durable-objects/dataset/dataset.ts";
+import type { Dataset } from "../../../durable-objects/dataset/dataset.ts";
 import { datasetOf } from "../../../workers/adapters/objects.ts";
 import type { DatasetConfig } from "../../../workers/core/manifest/dataset.ts";
+import type { StoredRow } from "../../../workers/core/manifest/row.ts";
 import type { ThroughMessage } from "../../../workers/core/migration/message.ts";
 import { deliver } from "./delivery.ts";
 import { must, registerDataset } from "./run.ts";
 import type { Stored } from "./source.ts";
+import { EVERYTHING } from "../../../workers/core/manifest/query.ts";
 
 /** Registers a dataset that is read through to the source. */
 export async function registerThrough(name: string, sourcePrefix = `${name}/`): Promise<void> {
@@ -30,7 +32,7 @@ export const deliverMiss = (body: ThroughMessage, seen: Env): Promise<"ack" | "r
 
 /** The manifest's row of a key; undefined: it has none. */
 export async function rowAt(dataset: string, key: string): Promise<StoredRow | undefined> {
-  const { rows } = must(await datasetOf(env, dataset).page(key, null, 1));
+  const { rows } = must(await datasetOf(env, dataset).query({ ...EVERYTHING, prefix: key }, null, 1));
   return rows.find((row) => row.key === key);
 }
 
