@@ -1,6 +1,7 @@
 /**
  * Real clients on what a migration left in R2: zarr-python, xarray, TensorStore, zarrita, DuckDB, pyarrow, fsspec,
- * obstore, requests, boto3 and curl. Needs Python 3.11 or newer with venv, and curl; installs the rest itself.
+ * obstore, requests, boto3 and curl; and on sealed versions polars, sha256sum, jq, mlcroissant, pystac and NVIDIA's
+ * Multi-Storage Client, too. Needs Python 3.11 or newer with venv, curl, jq and Chromium; installs the rest itself.
  *
  *     node test/clients/run.ts
  */
@@ -17,6 +18,7 @@ import { checkCurl } from "./curl.ts";
 import { installClients, runPreparation, runScript } from "./python.ts";
 import { runReaders } from "./readers.ts";
 import { JSONL, type Stage, setStage } from "./stage.ts";
+import { runVersions } from "./versions.ts";
 
 /** zarr-python asks for all of them before it knows the format. */
 const METADATA_KEYS = ["zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata"];
@@ -24,7 +26,11 @@ const METADATA_KEYS = ["zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata
 const checks = createChecks();
 const folder = mkdtempSync(join(tmpdir(), "penstock-clients-"));
 /** What the Python preparations write: objects, and what readers of other languages compare values with. */
-const [stores, truth] = [join(folder, "stores"), join(folder, "truth")];
+const [stores, truth, versions] = ["stores", "truth", "versions"].map((name) => join(folder, name)) as [
+  string,
+  string,
+  string,
+];
 
 let python = "";
 let stage: Stage | null = null;
@@ -34,8 +40,7 @@ try {
   });
   await checks.section("migrating what they will read", async () => {
     if (python === "") throw new Error("Without the Python clients there is nothing to migrate.");
-    mkdirSync(stores);
-    mkdirSync(truth);
+    for (const made of [stores, truth, versions]) mkdirSync(made);
     for (const name of ["make_holes.py", "make_matrix.py", "make_files.py"]) {
       await runPreparation({ python, name, given: { folder: stores, truth } });
     }
@@ -44,6 +49,7 @@ try {
   if (stage !== null) {
     await runClients(stage);
     await runReaders(checks, { python, stage, folder: stores, truth });
+    await runVersions(checks, { python, stage, folder: versions });
   }
 } catch (error) {
   checks.that("the run gets to its end", false, error instanceof Error ? error.stack : error);

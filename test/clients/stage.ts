@@ -7,6 +7,7 @@ import type { Checks } from "../harness/checks.ts";
 import { type Client, createClient, followMigration } from "../harness/client.ts";
 import type { Instance } from "../harness/instance.ts";
 import { fillSource, type SourceObject, startLocalSource } from "../harness/local-source.ts";
+import { corpus, plainCubes } from "./versions/corpus.ts";
 
 export const JSONL = "raw/flights/flights-200k.jsonl";
 
@@ -19,6 +20,9 @@ const DATASETS = {
   records: { kind: "files", prefix: "records/" },
   matrix: { kind: "zarr", prefix: "matrix/" },
   files: { kind: "files", prefix: "files/" },
+  flights: { kind: "files", prefix: "flights/" },
+  "plain-v3": { kind: "zarr", prefix: "plain-v3/" },
+  "plain-v2": { kind: "zarr", prefix: "plain-v2/" },
 } as const;
 export type Name = keyof typeof DATASETS;
 const NAMES = Object.keys(DATASETS) as Name[];
@@ -28,6 +32,11 @@ const MIGRATES_WITHIN_MS = 1_800_000;
 
 export interface Stage {
   client: Client;
+  /** The API's origin, and an administrator's token, as a shell has them. */
+  url: string;
+  token: string;
+  /** What the API answers, where that is no JSON document. */
+  text(path: string): Promise<string>;
   r2: InstanceSecrets["r2"] & { endpoint: string };
   prefixOf(dataset: Name): string;
   /** What a dataset was made of, by key relative to its prefix. */
@@ -46,7 +55,13 @@ export async function setStage(checks: Checks, folder: string): Promise<Stage> {
     await source.stop();
   };
   try {
-    const objects = [...cubes(), ...records().filter(({ key }) => key.endsWith(JSONL)), ...written(folder)];
+    const objects = [
+      ...cubes(),
+      ...records().filter(({ key }) => key.endsWith(JSONL)),
+      ...written(folder),
+      ...corpus(DATASETS.flights.prefix),
+      ...plainCubes(),
+    ];
     await fillSource(source, objects);
     instance = await startFreshInstance({ name: "clients", sources: { local: source } });
     const { url, secrets, tokens } = instance;
@@ -68,6 +83,13 @@ export async function setStage(checks: Checks, folder: string): Promise<Stage> {
     await Promise.all(NAMES.map(migrate));
     return {
       client,
+      url,
+      token: tokens.admin,
+      async text(path) {
+        const answer = await fetch(url + path, { headers: { authorization: `Bearer ${tokens.admin}` } });
+        if (!answer.ok) throw new Error(`GET ${path} answered ${answer.status}: ${await answer.text()}`);
+        return answer.text();
+      },
       r2: { ...secrets.r2, endpoint: `${url}/cdn-cgi/local/r2/s3` },
       prefixOf: (dataset) => DATASETS[dataset].prefix,
       objectsOf,

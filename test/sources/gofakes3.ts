@@ -31,6 +31,8 @@ export async function startGofakes3(): Promise<SourceServer> {
       tellsPartSize: false,
       checksSignatures: false,
       keepsChecksums: false,
+      keepsTags: false,
+      keepsStorageClasses: false,
       datesTwice: true,
     },
   });

@@ -42,6 +42,8 @@ export async function startMoto(): Promise<SourceServer> {
       tellsPartSize: true,
       checksSignatures: false,
       keepsChecksums: true,
+      keepsTags: true,
+      keepsStorageClasses: true,
       datesTwice: false,
     },
     putMany: (bucket, prefix, objects) => putMany(server.endpoint, bucket, prefix, objects),

@@ -11,6 +11,7 @@ import { type Expected, fillWith, THRESHOLD_BYTES } from "./expected.ts";
 import { courtesyObjects, headerObjects } from "./headers.ts";
 import { checkDeletes, checkIncremental } from "./incremental.ts";
 import { NASTY_KEYS } from "./keys.ts";
+import { checkOrigins } from "./origins.ts";
 import { checkOddities, checkWholeBucket } from "./oddities.ts";
 import { migrate, type Place, register, type Run } from "./place.ts";
 import { checkR2 } from "./r2.ts";
@@ -81,6 +82,7 @@ export async function checkPath(checks: Checks, server: SourceServer, small: num
     if (server.manners.keepsChecksums) {
       await checks.section(`${name}: its own checksums`, () => checkChecksums(checks, server, client));
     } else checks.note(`${name} keeps no checksums of objects`);
+    await checks.section(`${name}: where copies came from`, () => checkOrigins(checks, server, client));
     await checks.section(`${name}: a whole bucket`, () => checkWholeBucket(checks, place, server));
     await checks.section(`${name}: what cannot be migrated`, () => checkOddities(checks, place, server));
   } finally {

@@ -25,6 +25,9 @@ export interface Manners {
   checksSignatures: boolean;
   /** Whether it keeps checksums beside ETags. */
   keepsChecksums: boolean;
+  /** Whether it keeps tags, and more than one storage class. */
+  keepsTags: boolean;
+  keepsStorageClasses: boolean;
   /** Whether it takes the time of an object twice, so that it may be listed a second later than it is read. */
   datesTwice: boolean;
 }

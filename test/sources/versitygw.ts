@@ -67,6 +67,8 @@ export async function startVersityGw(): Promise<SourceServer> {
       tellsPartSize: true,
       checksSignatures: true,
       keepsChecksums: true,
+      keepsTags: true,
+      keepsStorageClasses: false,
       datesTwice: false,
     },
   });
