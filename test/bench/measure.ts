@@ -58,8 +58,7 @@ export async function comparedTimes(pair: Pair, rounds = 5): Promise<Measurement
     for (const time of round % 2 === 0 ? [timeOurs, timeTheirs] : [timeTheirs, timeOurs]) await time();
   }
   const { suite, case: name, peer } = pair;
-  const row = summary({ suite, case: name, peer, unit: "ms" }, ours, theirs);
-  return { ...row, ratio: tidy(median(theirs) / median(ours), 2) };
+  return measuredTimes({ suite, case: name, peer, unit: "ms" }, ours, theirs);
 }
 
 type Heading = Pick<Measurement, "suite" | "case" | "peer" | "unit">;
@@ -67,6 +66,11 @@ type Heading = Pick<Measurement, "suite" | "case" | "peer" | "unit">;
 /** A row of rates, of which more is better; one of ours and one of theirs for each round. */
 export function measuredRates(heading: Heading, ours: readonly number[], theirs: readonly number[]): Measurement {
   return { ...summary(heading, ours, theirs), ratio: tidy(median(ours) / median(theirs), 2) };
+}
+
+/** A row of times, of which less is better; one of ours and one of theirs for each round. */
+export function measuredTimes(heading: Heading, ours: readonly number[], theirs: readonly number[]): Measurement {
+  return { ...summary(heading, ours, theirs), ratio: tidy(median(theirs) / median(ours), 2) };
 }
 
 function summary(heading: Heading, ours: readonly number[], theirs: readonly number[]): Omit<Measurement, "ratio"> {

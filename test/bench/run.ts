@@ -5,6 +5,7 @@
 import { availableParallelism } from "node:os";
 import { parseArgs } from "node:util";
 import type { BenchOptions, Figures, Measurement } from "./measure.ts";
+import { benchManifest } from "./manifest/manifest.ts";
 import { benchMigrate } from "./migrate/migrate.ts";
 import { benchPresign } from "./presign.ts";
 import { benchRead } from "./read/read.ts";
@@ -15,6 +16,7 @@ const SUITES: Readonly<Record<string, (options: BenchOptions) => AsyncIterable<M
   },
   read: benchRead,
   migrate: benchMigrate,
+  manifest: benchManifest,
 };
 
 const { values, positionals: asked } = parseArgs({

@@ -1,5 +1,5 @@
 import { type Measurement, tidy } from "../measure.ts";
-import { peakMiB, resetPeak } from "./peak.ts";
+import { peakMiB, resetPeak } from "../stage/peak.ts";
 import { type Corpus, MEMORY_BEFORE, MEMORY_SLACK_MIB } from "./cases.ts";
 import type { BenchSource } from "./source.ts";
 import { type Stage, startStage } from "./stage.ts";

@@ -1,15 +1,13 @@
 import { type Measurement, tidy } from "../measure.ts";
 import { type Corpus, OPS_BUDGETS } from "./cases.ts";
-import type { Counts } from "./observing.ts";
+import { classA, classB, sumOf } from "../stage/counts.ts";
+import type { Counts } from "../stage/observing.ts";
 import type { BenchSource } from "./source.ts";
 import { startStage } from "./stage.ts";
 
 const MILLION = 1_000_000;
 /** The last acknowledgements come after the end. */
 const SETTLE_MS = 1000;
-/** R2 pricing; deleting and aborting are free. */
-const CLASS_A = ["put", "list", "createMultipartUpload", "uploadPart", "complete"];
-const CLASS_B = ["get", "head"];
 /** Rows of the manifest, which are not the migration's own. */
 const MANIFEST = "rows.Dataset";
 
@@ -63,33 +61,24 @@ export async function* measureOperations(
   }
 }
 
-const sum = (counts: Counts, names: readonly string[]): number =>
-  names.reduce((total, name) => total + (counts[name] ?? 0), 0);
-
 const totalsOf = (counts: Counts) => ({
-  classA: sum(
-    counts,
-    CLASS_A.map((name) => `r2.${name}`),
-  ),
-  classB: sum(
-    counts,
-    CLASS_B.map((name) => `r2.${name}`),
-  ),
-  queue: sum(counts, ["queue.write", "queue.read", "queue.delete"]),
-  sourceGet: sum(counts, ["source.get"]),
-  sourceList: sum(counts, ["source.list"]),
+  classA: classA(counts),
+  classB: classB(counts),
+  queue: sumOf(counts, ["queue.write", "queue.read", "queue.delete"]),
+  sourceGet: sumOf(counts, ["source.get"]),
+  sourceList: sumOf(counts, ["source.list"]),
 });
 
 function rowsOf(counts: Counts): { own: number; manifest: number } {
   const all = Object.keys(counts).filter((name) => name.startsWith("rows."));
   return {
-    own: sum(
+    own: sumOf(
       counts,
       all.filter((name) => name !== MANIFEST),
     ),
-    manifest: sum(counts, [MANIFEST]),
+    manifest: sumOf(counts, [MANIFEST]),
   };
 }
 
 /** Requests for a page of a listing, of the source and of R2. */
-export const listsOf = (counts: Counts): number => sum(counts, ["source.list", "r2.list"]);
+export const listsOf = (counts: Counts): number => sumOf(counts, ["source.list", "r2.list"]);

@@ -3,7 +3,7 @@ import { AwsClient } from "aws4fetch";
 import { forEachAtOnce } from "../../sources/fill.ts";
 import { putMultipart, putObject } from "../../sources/put-multipart.ts";
 import { type SourceServer, startVersityGw } from "../../sources/servers.ts";
-import { childNamed } from "../read/usage.ts";
+import { childNamed } from "../stage/usage.ts";
 import type { Corpus } from "./cases.ts";
 
 const PUTS_AT_ONCE = 12;

@@ -1,5 +1,5 @@
 import { type Figures, type Measurement, measuredRates, median, tidy } from "../measure.ts";
-import { cpuSeconds } from "../read/usage.ts";
+import { cpuSeconds } from "../stage/usage.ts";
 import { LEAST_RATIO, type Peer, type SpeedCase, WARM_UP } from "./cases.ts";
 import { createRclone } from "./rclone.ts";
 import type { BenchSource } from "./source.ts";

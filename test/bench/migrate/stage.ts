@@ -1,22 +1,13 @@
-import { createHash, randomBytes } from "node:crypto";
-import { mkdtempSync, rmSync } from "node:fs";
+import { randomBytes } from "node:crypto";
 import { request } from "node:http";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import {
-  convertV4MiniflareOptions,
-  Log,
-  LogLevel,
-  Miniflare,
-  type V4WorkerOptions,
-  type V4WorkerOptionsShape,
-} from "miniflare";
-import { unstable_getMiniflareWorkerOptions } from "wrangler";
+import type { V4WorkerOptions } from "miniflare";
 import { CONNECTIONS_MAX } from "../../../workers/core/limits.ts";
 import { type Client, createClient, type Migration } from "../../harness/client.ts";
-import { childNamed } from "../read/usage.ts";
-import { type Bundle, bundle } from "./bundle.ts";
-import type { Counts } from "./observing.ts";
+import type { Bundle } from "../stage/bundle.ts";
+import type { Counts } from "../stage/observing.ts";
+import { madeUp, newToken, optionsOf, startSimulator, temporaryFolder } from "../stage/simulator.ts";
+import { childNamed } from "../stage/usage.ts";
+import { bundle } from "./bundle.ts";
 import type { CopyOrder } from "./peers.ts";
 import type { BenchSource } from "./source.ts";
 
@@ -56,10 +47,8 @@ export async function startStage(
   source: BenchSource,
   { observed = false }: { observed?: boolean } = {},
 ): Promise<Stage> {
-  const folder = mkdtempSync(join(tmpdir(), "penstock-bench-"));
-  const remove = () => rmSync(folder, { recursive: true, force: true });
-  process.once("exit", remove);
-  const token = `pst_${randomBytes(24).toString("base64url")}`;
+  const { folder, remove } = temporaryFolder();
+  const token = newToken();
   const s3Keys = { accessKeyId: randomBytes(16).toString("hex"), secretAccessKey: randomBytes(32).toString("hex") };
   const vars = {
     ...madeUp(token),
@@ -71,31 +60,13 @@ export async function startStage(
     bundle(observed ? "observed" : "penstock", folder, vars),
     bundle("peers", folder),
   ]);
-  const miniflare = new Miniflare(
-    convertV4MiniflareOptions({
-      host: "127.0.0.1",
-      port: 0,
-      cf: false,
-      log: new Log(LogLevel.NONE),
-      // Lines of our log are read and dropped; what went wrong is shown.
-      handleStructuredLogs: ({ level, message }) => {
-        if (level === "error" || level === "warn") process.stderr.write(`workerd: ${message}\n`);
-      },
-      resourcePersistencePath: join(folder, "state"),
-      workers: [
-        { ...ourWorker(ours, s3Keys), name: "penstock", unsafeDirectSockets: [{ host: "127.0.0.1", port: 0 }] },
-        {
-          ...optionsOf(peers),
-          name: "peers",
-          r2Buckets: { BUCKET },
-          unsafeDirectSockets: [{ host: "127.0.0.1", port: 0 }],
-        },
-      ],
-    }),
-  );
+  const direct = { unsafeDirectSockets: [{ host: "127.0.0.1", port: 0 }] };
+  const miniflare = startSimulator(folder, [
+    { ...ourWorker(ours, s3Keys), name: "penstock", ...direct },
+    { ...optionsOf(peers), name: "peers", r2Buckets: { BUCKET }, ...direct },
+  ]);
   const stop = async () => {
     await miniflare.dispose();
-    process.off("exit", remove);
     remove();
   };
   try {
@@ -166,27 +137,10 @@ function post(url: string, body: unknown): Promise<unknown> {
 
 const addressOf = ({ endpoint, region, bucket }: BenchSource) => ({ endpoint, region, bucket });
 
-/** Secrets that protect nothing. */
-const madeUp = (token: string): Record<string, string> => ({
-  MASTER_KEYS: `bench:${randomBytes(32).toString("base64url")}`,
-  API_TOKENS: JSON.stringify([{ sha256: createHash("sha256").update(token).digest("hex"), role: "admin" }]),
-  R2_ENDPOINT: "https://r2.penstock.invalid",
-  R2_ACCESS_KEY_ID: "bench-access-key",
-  R2_SECRET_ACCESS_KEY: "bench-secret-key",
-});
-
 /** With its consumers, as the configuration has them; the simulator has one of each at a time. */
 function ourWorker(bundled: Bundle, s3: Pick<S3Endpoint, "accessKeyId" | "secretAccessKey">): V4WorkerOptions {
   const options = optionsOf(bundled);
   const buckets = Object.entries(options.r2Buckets as Record<string, { id: string }>);
   const r2Buckets = Object.fromEntries(buckets.map(([name, { id }]) => [name, { id, s3Credentials: s3 }]));
   return { ...options, r2Buckets };
-}
-
-/** What the configuration says, as it would be started, but for the tick. */
-function optionsOf({ configPath, script }: Bundle): V4WorkerOptions {
-  const { cronTriggers: _, ...options }: V4WorkerOptionsShape =
-    unstable_getMiniflareWorkerOptions(configPath).workerOptions;
-  delete options["modulesRules"]; // They are for the bundler.
-  return { ...options, modules: true, script };
 }

@@ -2,7 +2,7 @@ import { type Measurement, tidy } from "../measure.ts";
 import { MEMORY_OBJECTS, MEMORY_STEP } from "./cases.ts";
 import { load } from "./load.ts";
 import type { Server, Stage } from "./stage.ts";
-import { residentMiB } from "./usage.ts";
+import { residentMiB } from "../stage/usage.ts";
 
 export const MEMORY_CASE = "memory-100k";
 const STEPS = 10;

@@ -13,7 +13,7 @@ import { load } from "./load.ts";
 import type { Loaded } from "./load-thread.ts";
 import { MEMORY_CASE, measureMemory } from "./memory.ts";
 import { type Server, type Stage, startStage } from "./stage.ts";
-import { cpuSeconds } from "./usage.ts";
+import { cpuSeconds } from "../stage/usage.ts";
 
 const ROUNDS = 5;
 /** Milliseconds for what goes on after an answer: a block's way into the cache counts as the read's own work. */

@@ -1,21 +1,11 @@
-import { createHash, randomBytes } from "node:crypto";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import {
-  convertV4MiniflareOptions,
-  Log,
-  LogLevel,
-  Miniflare,
-  type V4WorkerOptions,
-  type V4WorkerOptionsShape,
-} from "miniflare";
-import { unstable_getMiniflareWorkerOptions } from "wrangler";
+import type { V4WorkerOptions } from "miniflare";
 import { createClient } from "../../harness/client.ts";
-import { type Bundle, bundle } from "./bundle.ts";
+import type { Bundle } from "../stage/bundle.ts";
+import { madeUp, newToken, optionsWithoutConsumers, startSimulator, temporaryFolder } from "../stage/simulator.ts";
+import { childNamed } from "../stage/usage.ts";
+import { bundle } from "./bundle.ts";
 import { contentOf } from "./content.ts";
 import type { Operations } from "./counting.ts";
-import { childNamed } from "./usage.ts";
 
 const DATASET = "bench";
 const PREFIX = "bench/";
@@ -53,32 +43,21 @@ export interface Stage {
 }
 
 export async function startStage(): Promise<Stage> {
-  const folder = mkdtempSync(join(tmpdir(), "penstock-bench-"));
-  process.once("exit", () => rmSync(folder, { recursive: true, force: true }));
-  const token = `pst_${randomBytes(24).toString("base64url")}`;
+  const { folder, remove } = temporaryFolder();
+  const token = newToken();
   const [ours, peers] = await Promise.all([bundle("penstock", folder, madeUp(token)), bundle("peers", folder)]);
-  const miniflare = new Miniflare(
-    convertV4MiniflareOptions({
-      host: "127.0.0.1",
-      port: 0,
-      cf: false,
-      log: new Log(LogLevel.NONE),
-      // Lines of our log are read and dropped; what went wrong is shown.
-      handleStructuredLogs: ({ level, message }) => {
-        if (level === "error" || level === "warn") process.stderr.write(`workerd: ${message}\n`);
-      },
-      resourcePersistencePath: join(folder, "state"),
-      workers: [
-        ourWorker("penstock", ours, {}),
-        ourWorker("penstock-no-memory", ours, { BLOCK_MEMORY_BYTES: "0" }),
-        peer("bare-get", "bareGet", peers),
-        peer("constant", "constant", peers),
-      ],
-    }),
-  );
+  const miniflare = startSimulator(folder, [
+    ourWorker("penstock", ours, {}),
+    ourWorker("penstock-no-memory", ours, { BLOCK_MEMORY_BYTES: "0" }),
+    peer("bare-get", "bareGet", peers),
+    peer("constant", "constant", peers),
+  ]);
   const portOf = async (name: string, entrypoint?: string) =>
     Number((await miniflare.unsafeGetDirectURL(name, entrypoint)).port);
-  const stop = () => miniflare.dispose();
+  const stop = async () => {
+    await miniflare.dispose();
+    remove();
+  };
   try {
     await miniflare.ready;
     const penstock = await opened("penstock", await portOf("penstock"), token);
@@ -124,35 +103,15 @@ async function each(objects: readonly StoredObject[], work: (object: StoredObjec
   await Promise.all(Array.from({ length: PUTS }, take));
 }
 
-/** Secrets that protect nothing. */
-const madeUp = (token: string): Record<string, string> => ({
-  MASTER_KEYS: `bench:${randomBytes(32).toString("base64url")}`,
-  API_TOKENS: JSON.stringify([{ sha256: createHash("sha256").update(token).digest("hex"), role: "admin" }]),
-  R2_ENDPOINT: "https://r2.penstock.invalid",
-  R2_ACCESS_KEY_ID: "bench-access-key",
-  R2_SECRET_ACCESS_KEY: "bench-secret-key",
-});
-
 function ourWorker(name: string, bundled: Bundle, vars: Record<string, string>): V4WorkerOptions {
-  const options = optionsOf(bundled);
+  const options = optionsWithoutConsumers(bundled);
   const unsafeDirectSockets = [{ host: "127.0.0.1", port: 0 }];
   return { ...options, name, bindings: { ...options.bindings, ...vars }, unsafeDirectSockets };
 }
 
 function peer(name: string, entrypoint: string, bundled: Bundle): V4WorkerOptions {
   const unsafeDirectSockets = [{ host: "127.0.0.1", port: 0, entrypoint }];
-  return { ...optionsOf(bundled), name, r2Buckets: { BUCKET }, unsafeDirectSockets };
-}
-
-/** What the configuration says, as it would be started, but with nothing that works by itself: no consumers, no tick. */
-function optionsOf({ configPath, script }: Bundle): V4WorkerOptions {
-  const {
-    queueConsumers: _,
-    cronTriggers: __,
-    ...options
-  }: V4WorkerOptionsShape = unstable_getMiniflareWorkerOptions(configPath).workerOptions;
-  delete options["modulesRules"]; // They are for the bundler.
-  return { ...options, modules: true, script };
+  return { ...optionsWithoutConsumers(bundled), name, r2Buckets: { BUCKET }, unsafeDirectSockets };
 }
 
 /**
