@@ -90,9 +90,9 @@ export async function startInstance(options: InstanceOptions): Promise<Instance>
   const stop = async () => {
     process.off("exit", kill);
     killGroup(child, "SIGTERM");
-    await Promise.race([ended, sleep(60_000)]);
-    kill();
+    const tooLong = setTimeout(kill, 60_000);
     await ended;
+    clearTimeout(tooLong);
   };
   await ready(child, () => printed).catch(async (error: unknown) => {
     await stop();
