@@ -12,7 +12,7 @@ import { DEFAULT_RULES, placeOf, type PlaceRule } from "../../workers/core/manif
 import { EVERYTHING, type ManifestQuery, type Position, type RowPage } from "../../workers/core/manifest/query.ts";
 import type { AskedEntry, FoundEntry } from "../../workers/core/manifest/registry-diff.ts";
 import type { Resolution } from "../../workers/core/manifest/resolve.ts";
-import { type Place, PROOFS, type Proof, type Row, type Stage, STAGES } from "../../workers/core/manifest/row.ts";
+import type { Place, Proof, Row, Stage } from "../../workers/core/manifest/row.ts";
 import type {
   SealBody,
   SealedFile,
@@ -42,8 +42,11 @@ import { TombstoneExpiry } from "./expiry.ts";
 import { type KeptEntry, Names } from "./names.ts";
 import { Placing } from "./placing.ts";
 import { Queries } from "./queries.ts";
+import { Pieces, PIECES_SCHEMA } from "./pieces.ts";
 import { SCHEMA } from "./schema.ts";
 import { Sealing, type SealingStores } from "./sealing.ts";
+import { Shadow } from "./shadow.ts";
+import { countsByStage, type StageCount, totalsOf } from "./totals.ts";
 import { upgrade } from "./upgrade.ts";
 import { VERSION_SCHEMA, Versions } from "./versions.ts";
 import { rowsBeside, rowsUnhashed } from "./walk-rows.ts";
@@ -62,12 +65,6 @@ export interface SealedVersion {
 /** What the manifest knows of a key, for whoever plans with it. */
 export type RememberedRow = Remembered & { key: string; size: number; proof: Proof | null };
 
-interface Total {
-  proof: string;
-  objects: number;
-  bytes: number;
-}
-
 export interface ManifestSummary {
   objects: number;
   bytes: number;
@@ -75,15 +72,6 @@ export interface ManifestSummary {
   stages: StageCount[];
   feeds: FeedCounts;
   seq: number;
-}
-
-type StageTotal = Omit<StageCount, "stage"> & { stage: Stage | "" };
-
-/** Of the objects of one stage, or of those without one. */
-export interface StageCount {
-  stage: Stage | null;
-  objects: number;
-  bytes: number;
 }
 
 /** Rows below a prefix that one call places. */
@@ -105,6 +93,7 @@ export class Dataset extends DurableObject<Env> {
   #rules: readonly PlaceRule[] | null = null;
   readonly #feeds: Feeds;
   readonly #versions: Versions;
+  readonly #pieces: Pieces;
   readonly #walk: Walk;
   readonly #chores: Chores;
 
@@ -119,6 +108,7 @@ export class Dataset extends DurableObject<Env> {
     );
     this.#feeds = new Feeds(this.#sql, this.#rows, this.#access);
     this.#versions = new Versions(this.#sql);
+    this.#pieces = new Pieces(this.#sql);
     this.#placing = new Placing(ctx.storage, this.#rows);
     this.#walk = new Walk(this.#sql, (step) => this.#sendStep(step), env.SILENCE_SECONDS);
     this.#chores = new Chores(ctx.storage, [
@@ -137,7 +127,7 @@ export class Dataset extends DurableObject<Env> {
     void ctx.blockConcurrencyWhile(async () => {
       ctx.storage.transactionSync(() => {
         const recount = upgrade(this.#sql);
-        for (const statement of [...SCHEMA, ...VERSION_SCHEMA]) this.#sql.exec(statement);
+        for (const statement of [...SCHEMA, ...VERSION_SCHEMA, ...PIECES_SCHEMA]) this.#sql.exec(statement);
         recount();
       });
     });
@@ -166,23 +156,8 @@ export class Dataset extends DurableObject<Env> {
     const config = this.#config;
     if (config === null) return fail(unknown(this.ctx.id.name));
     const { seq, migration } = this.#head;
-    const stages = this.#countsByStage(null);
-    const totals = this.#sql
-      .exec<Total & Record<string, SqlStorageValue>>(
-        // A few dozen rows, whatever there is.
-        "SELECT proof, sum(objects) AS objects, sum(bytes) AS bytes FROM total GROUP BY proof",
-      )
-      .toArray();
-    const sum = (some: readonly Total[]) => ({
-      objects: some.reduce((all, { objects }) => all + objects, 0),
-      bytes: some.reduce((all, { bytes }) => all + bytes, 0),
-    });
-    const proofs: Partial<Record<Proof, number>> = {};
-    for (const proof of PROOFS) {
-      const { objects } = sum(totals.filter((total) => total.proof === proof));
-      if (objects > 0) proofs[proof] = objects;
-    }
-    const { objects, bytes } = sum(totals);
+    const { objects, bytes, proofs } = totalsOf(this.#sql);
+    const stages = countsByStage(this.#sql, null);
     return ok({ config, migration, summary: { objects, bytes, proofs, stages, feeds: this.#feeds.counts, seq } });
   }
 
@@ -432,7 +407,7 @@ export class Dataset extends DurableObject<Env> {
     // Whoever waits for it sees to it that it goes on.
     if (version.step !== null) await this.#chores.arm();
     const { document, derived } = version;
-    const files = this.#versions.files(version.number);
+    const files = this.#pieces.files(version.number);
     const index = version.index === null ? null : { ...version.index, derived };
     return ok({ datasetId: this.#config.id, info: this.#versions.info(version), index, files, document });
   }
@@ -463,7 +438,7 @@ export class Dataset extends DurableObject<Env> {
     });
     const changed = objects.filter((object) => !sealed.includes(object));
     return {
-      sealed: [...sealed.map(({ key }) => key), ...this.#versions.shadowed(changed)],
+      sealed: [...sealed.map(({ key }) => key), ...new Shadow(this.#sql).among(last.version, changed)],
       versions: this.#versions.sealedBefore(last.version),
     };
   }
@@ -539,7 +514,7 @@ export class Dataset extends DurableObject<Env> {
 
   /** Objects and bytes by stage, of a category or of all (null). */
   async countsByStage(category: string | null): Promise<Result<StageCount[]>> {
-    return this.#config === null ? fail(unknown(this.ctx.id.name)) : ok(this.#countsByStage(category));
+    return this.#config === null ? fail(unknown(this.ctx.id.name)) : ok(countsByStage(this.#sql, category));
   }
 
   /** Sets stage and category by the owner's word, or has the rules say them again (null); returns how many rows changed. */
@@ -602,18 +577,6 @@ export class Dataset extends DurableObject<Env> {
 
   async registry(): Promise<Result<KeptEntry[]>> {
     return this.#config === null ? fail(unknown(this.ctx.id.name)) : ok(this.#names.registry);
-  }
-
-  #countsByStage(category: string | null): StageCount[] {
-    const totals =
-      category === null
-        ? this.#sql.exec<StageTotal>("SELECT stage, sum(objects) AS objects, sum(bytes) AS bytes FROM total GROUP BY 1")
-        : this.#sql.exec<StageTotal>(
-            `SELECT stage, objects, bytes FROM category_total
-               WHERE stage IN ('', ${STAGES.map((stage) => `'${stage}'`).join(", ")}) AND category = ?`,
-            category,
-          );
-    return totals.toArray().map(({ stage, ...counts }) => ({ stage: stage === "" ? null : stage, ...counts }));
   }
 
   /** Where the rules of places are others than before, the rows that are there are held against them. */

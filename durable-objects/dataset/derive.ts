@@ -5,8 +5,9 @@ import { CONNECTIONS_MAX } from "../../workers/core/limits.ts";
 import type { Derived } from "../../workers/core/manifest/version.ts";
 import { fail, ok, type Result } from "../../workers/core/result.ts";
 import { consolidate, type Hierarchy, hierarchiesOf } from "../../workers/core/zarr/consolidate.ts";
+import type { Pieces } from "./pieces.ts";
 import type { SealingStores } from "./sealing.ts";
-import type { KeptVersion, Versions } from "./versions.ts";
+import type { KeptVersion } from "./versions.ts";
 
 /** Metadata documents of one version that are consolidated, and their bytes: what a Worker's memory holds. */
 const DOCUMENTS_MAX = 20_000;
@@ -25,13 +26,13 @@ interface Document {
  * why: its objects are as they are.
  */
 export async function deriveDocuments(
-  versions: Versions,
+  pieces: Pieces,
   version: KeptVersion,
   folder: string,
   prefix: string,
   { system, data }: SealingStores,
 ): Promise<Result<{ derived: Derived[]; warnings: string[] }>> {
-  const documents = versions.nodes(version.number, DOCUMENTS_MAX);
+  const documents = pieces.nodes(version.number, DOCUMENTS_MAX);
   if (documents === null)
     return ok({ derived: [], warnings: [`There are more than ${DOCUMENTS_MAX} metadata documents.`] });
   const byKey = new Map(documents.map((document) => [document.key, document]));

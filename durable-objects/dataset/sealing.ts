@@ -16,7 +16,9 @@ import { fail, ok, type Result } from "../../workers/core/result.ts";
 import type { ObjectStore } from "../../workers/ports/object-store.ts";
 import type { Chore } from "./chores.ts";
 import { deriveDocuments } from "./derive.ts";
+import { Pieces } from "./pieces.ts";
 import type { KeptRow } from "./rows.ts";
+import { Shadow } from "./shadow.ts";
 import type { KeptVersion, Step, Versions } from "./versions.ts";
 import { versionDocument } from "./version-document.ts";
 
@@ -50,6 +52,8 @@ export interface SealingStores {
 export class Sealing implements Chore {
   readonly name = "sealing";
   readonly #versions: Versions;
+  readonly #pieces: Pieces;
+  readonly #shadow: Shadow;
   readonly #storage: DurableObjectStorage;
   readonly #dataset: () => { id: string; name: string; kind: "files" | "zarr"; prefix: string } | null;
   readonly #stores: () => Result<SealingStores>;
@@ -64,6 +68,8 @@ export class Sealing implements Chore {
   ) {
     this.#versions = versions;
     this.#storage = storage;
+    this.#pieces = new Pieces(storage.sql);
+    this.#shadow = new Shadow(storage.sql);
     this.#dataset = dataset;
     this.#stores = stores;
     this.#sizes = sizes;
@@ -148,7 +154,7 @@ export class Sealing implements Chore {
     system: ObjectStore,
   ): Promise<Result<null>> {
     const { fileRows, groupRows } = this.#sizes;
-    const { rows, changes, upTo } = this.#versions.next(version, step.after, fileRows);
+    const { rows, changes, upTo } = this.#shadow.next(version, this.#versions.parentOf(version), step.after, fileRows);
     const run = entriesOf(rows, version);
     if (!run.ok) return run;
     const number = String(step.file).padStart(4, "0");
@@ -169,19 +175,19 @@ export class Sealing implements Chore {
         ? { do: "index", part: 0, uploadId: null, etags: [] }
         : { do: "rows", after: upTo, file: step.file + 1 };
     this.#storage.transactionSync(() => {
-      this.#versions.addRun(version.number, key, put.value.etag, run.value.offsets);
-      this.#versions.addChanges(version.number, changes);
+      this.#pieces.addRun(version.number, key, put.value.etag, run.value.offsets);
+      this.#pieces.addChanges(version.number, changes);
       if (kind === "zarr")
-        this.#versions.addNodes(
+        this.#pieces.addNodes(
           version.number,
           rows.filter(({ key: name }) => isNodeDocument(name)),
         );
       // Few changes among many objects are few files: what a diff reads does not grow with what did not change.
-      const found = this.#versions.countChanges(version.number);
+      const found = this.#pieces.countChanges(version.number);
       const isFile = found >= fileRows || (upTo === null && found > 0);
       const after: Step = isFile ? { do: "changes", file: step.file, next } : next;
       this.#versions.set(version.number, { step: after });
-      if (written !== null) this.#versions.addFile(version.number, written);
+      if (written !== null) this.#pieces.addFile(version.number, written);
     });
     return ok(null);
   }
@@ -194,15 +200,15 @@ export class Sealing implements Chore {
   ): Promise<Result<null>> {
     // A diff of many versions holds a group of each.
     const groupRows = Math.ceil(this.#sizes.groupRows / 5);
-    const changes = this.#versions.changesOf(version.number);
+    const changes = this.#pieces.changesOf(version.number);
     const key = `${folder}changes-${String(file).padStart(4, "0")}.parquet`;
     const keys = changes.map((change) => change.key);
     const written = await putFile(system, "changes", key, changesToParquet(changes, groupRows), keys, groupRows);
     if (!written.ok) return written;
     this.#storage.transactionSync(() => {
-      this.#versions.dropChanges(version.number);
+      this.#pieces.dropChanges(version.number);
       this.#versions.set(version.number, { step: next });
-      this.#versions.addFile(version.number, written.value);
+      this.#pieces.addFile(version.number, written.value);
     });
     return ok(null);
   }
@@ -213,7 +219,7 @@ export class Sealing implements Chore {
     folder: string,
     system: ObjectStore,
   ): Promise<Result<null>> {
-    const counted = this.#versions.countRows(version.number);
+    const counted = this.#pieces.countRows(version.number);
     if (counted !== version.counts.objects) {
       const detail = `The version has ${counted} rows, and had ${version.counts.objects} objects when it was begun.`;
       return fail(failure("internal", detail));
@@ -221,7 +227,7 @@ export class Sealing implements Chore {
     const pages = indexPages(version.counts.objects);
     const parts = Math.ceil(pages / PART_PAGES);
     const first = step.part * PART_PAGES;
-    const entries = await readSlices(system, this.#versions.slices(version.number, step.part));
+    const entries = await readSlices(system, this.#pieces.slices(version.number, step.part));
     if (!entries.ok) return entries;
     const built = buildPages(entries.value, first, Math.min(pages, first + PART_PAGES), pages);
     if (!built.ok) return built;
@@ -262,7 +268,7 @@ export class Sealing implements Chore {
   }
 
   async #derive(version: KeptVersion, folder: string, prefix: string, stores: SealingStores): Promise<Result<null>> {
-    const derived = await deriveDocuments(this.#versions, version, folder, prefix, stores);
+    const derived = await deriveDocuments(this.#pieces, version, folder, prefix, stores);
     if (!derived.ok) return derived;
     this.#versions.set(version.number, { step: { do: "publish" }, ...derived.value });
     return ok(null);
@@ -281,7 +287,7 @@ export class Sealing implements Chore {
       dataset,
       version,
       info,
-      this.#versions.files(version.number),
+      this.#pieces.files(version.number),
       this.#sizes.groupRows,
       now,
     );
@@ -298,14 +304,14 @@ export class Sealing implements Chore {
   }
 
   async #clear(version: KeptVersion, system: ObjectStore): Promise<Result<null>> {
-    const files = version.state === "failed" ? this.#versions.files(version.number).map(({ key }) => key) : [];
-    for (const key of [...this.#versions.runs(version.number), ...files]) {
+    const files = version.state === "failed" ? this.#pieces.files(version.number).map(({ key }) => key) : [];
+    for (const key of [...this.#pieces.runs(version.number), ...files]) {
       const deleted = await system.delete(key);
       if (!deleted.ok) return deleted;
     }
     this.#storage.transactionSync(() => {
-      if (version.state === "failed") this.#versions.dropFiles(version.number);
-      const isDone = this.#versions.clear(version, CLEARED_ROWS);
+      if (version.state === "failed") this.#pieces.dropFiles(version.number);
+      const isDone = this.#pieces.clear(version, CLEARED_ROWS);
       this.#versions.set(version.number, { step: isDone ? null : { do: "clear" } });
     });
     return ok(null);

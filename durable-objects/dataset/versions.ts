@@ -1,21 +1,15 @@
 import { type Failure, failure } from "../../workers/core/failure.ts";
-import { PROOFS, STAGES } from "../../workers/core/manifest/row.ts";
 import type {
-  Change,
   Derived,
-  DiffSide,
-  SealedFile,
   SealedIndex,
   VersionCounts,
   VersionInfo,
   VersionName,
   VersionState,
 } from "../../workers/core/manifest/version.ts";
-import { pack } from "../../workers/core/migration/pack.ts";
-import { compareUtf8 } from "../../workers/core/migration/utf8-order.ts";
 import { fail, ok, type Result } from "../../workers/core/result.ts";
-import { type KeptRow, rowFrom, selection } from "./rows.ts";
-import { COLUMNS } from "./schema.ts";
+import { Shadow } from "./shadow.ts";
+import { totalsOf } from "./totals.ts";
 
 export const VERSION_SCHEMA = [
   `CREATE TABLE IF NOT EXISTS version (
@@ -38,13 +32,6 @@ export const VERSION_SCHEMA = [
     document TEXT,             -- JSON: bytes, etag and sha256 of version.json
     warnings TEXT NOT NULL DEFAULT '[]' -- JSON: what could not be derived, and why
   )`,
-  `CREATE TABLE IF NOT EXISTS version_file (version INTEGER NOT NULL, key TEXT NOT NULL, file TEXT NOT NULL, PRIMARY KEY (version, key)) WITHOUT ROWID`,
-  // Its entries sorted by hash, of each file of objects: offsets are where each part of the index begins in it.
-  `CREATE TABLE IF NOT EXISTS version_run (version INTEGER NOT NULL, key TEXT NOT NULL, etag TEXT NOT NULL, offsets TEXT NOT NULL, PRIMARY KEY (version, key)) WITHOUT ROWID`,
-  // Zarr metadata documents among the objects that are being sealed.
-  `CREATE TABLE IF NOT EXISTS version_node (version INTEGER NOT NULL, key TEXT NOT NULL, size INTEGER NOT NULL, etag TEXT NOT NULL, PRIMARY KEY (version, key)) WITHOUT ROWID`,
-  // Changes since the parent, ascending as they were found, until there are enough for a file.
-  `CREATE TABLE IF NOT EXISTS version_change (version INTEGER NOT NULL, key TEXT NOT NULL, change TEXT NOT NULL, PRIMARY KEY (version, key)) WITHOUT ROWID`,
   // Who deletes objects, and until when no version begins, milliseconds since 1970.
   `CREATE TABLE IF NOT EXISTS hold (who TEXT PRIMARY KEY, until INTEGER NOT NULL) WITHOUT ROWID`,
   `CREATE TABLE IF NOT EXISTS alias (name TEXT PRIMARY KEY, version INTEGER NOT NULL) WITHOUT ROWID`,
@@ -87,7 +74,7 @@ export type Step =
 const VERSION_COLUMNS = `number, state, problem, note, seq, parent, created_at AS createdAt, sealed_at AS sealedAt, aliases, counts,
   salt, step, retry_at AS retryAt, tries, idx AS "index", derived, warnings, document`;
 
-/** The versions of a dataset, and their rows as they were. Whoever calls is in one turn of the object. */
+/** The versions of a dataset. Whoever calls is in one turn of the object. */
 export class Versions {
   readonly #sql: SqlStorage;
   #last: { version: number; seq: number } | null | undefined;
@@ -139,7 +126,7 @@ export class Versions {
         last?.version ?? null,
         now,
         JSON.stringify(aliases),
-        JSON.stringify(this.#counts()),
+        JSON.stringify(totalsOf(this.#sql)),
         salt,
         JSON.stringify({ do: "rows", after: null, file: 1 } satisfies Step),
       )
@@ -148,33 +135,12 @@ export class Versions {
     return ok({ number, created: true });
   }
 
-  #counts(): VersionCounts {
-    const totals = this.#sql
-      .exec<{ proof: string; stage: string; objects: number; bytes: number }>(
-        "SELECT proof, stage, objects, bytes FROM total",
-      )
-      .toArray();
-    const sum = (some: typeof totals) => ({
-      objects: some.reduce((all, { objects }) => all + objects, 0),
-      bytes: some.reduce((all, { bytes }) => all + bytes, 0),
-    });
-    const stages = Object.fromEntries(
-      [...STAGES, "none"]
-        .map(
-          (stage) => [stage, sum(totals.filter((total) => total.stage === (stage === "none" ? "" : stage)))] as const,
-        )
-        .filter(([, { objects }]) => objects > 0),
-    );
-    const proofs = Object.fromEntries(
-      PROOFS.map((proof) => [proof, sum(totals.filter((total) => total.proof === proof)).objects] as const).filter(
-        ([, objects]) => objects > 0,
-      ),
-    );
-    return { ...sum(totals), stages, proofs };
-  }
-
   get(number: number): KeptVersion | null {
     return this.#select("WHERE number = ?", number)[0] ?? null;
+  }
+
+  parentOf({ parent }: KeptVersion): KeptVersion | null {
+    return parent === null ? null : this.get(parent);
   }
 
   /** Descending from the one before `before`. */
@@ -242,17 +208,8 @@ export class Versions {
 
   /** It cannot be sealed: what changed since goes back to be what changed since its parent. */
   giveUp(number: number, problem: string): void {
-    const parent = this.get(number)?.parent ?? null;
-    const parentSeq = parent === null ? null : (this.get(parent)?.seq ?? null);
-    if (parent !== null && parentSeq !== null) {
-      this.#sql.exec(
-        `INSERT OR IGNORE INTO shadow (version, ${SHADOW_COLUMNS}) SELECT ?1, ${SHADOW_COLUMNS} FROM shadow WHERE version = ?2 AND seq <= ?3`,
-        parent,
-        number,
-        parentSeq,
-      );
-    }
-    this.#sql.exec("DELETE FROM shadow WHERE version = ?", number);
+    const version = this.get(number);
+    new Shadow(this.#sql).giveBack(number, version === null ? null : this.parentOf(version));
     this.#sql.exec(
       "UPDATE version SET state = 'failed', problem = ?, step = ? WHERE number = ?",
       problem,
@@ -274,6 +231,17 @@ export class Versions {
   heldBy(now: number): string | null {
     this.#sql.exec("DELETE FROM hold WHERE until < ?", now);
     return this.#sql.exec<{ who: string }>("SELECT who FROM hold LIMIT 1").toArray()[0]?.who ?? null;
+  }
+
+  /** Numbers of sealed versions below one. */
+  sealedBefore(number: number): number[] {
+    return this.#sql
+      .exec<{ number: number }>(
+        "SELECT number FROM version WHERE state = 'sealed' AND number < ? ORDER BY number DESC",
+        number,
+      )
+      .toArray()
+      .map((row) => row.number);
   }
 
   setAlias(name: string, version: number): void {
@@ -326,274 +294,8 @@ export class Versions {
       warnings,
     };
   }
-
-  /**
-   * The next objects of a version, and what changed from its parent to it, ascending after a key; up to a key, or to the end
-   * (null). Neither is more than `limit`, so that a version that lost millions is as little to hold as one that has them.
-   */
-  next(
-    version: KeptVersion,
-    after: string | null,
-    limit: number,
-  ): { rows: KeptRow[]; changes: Change[]; upTo: string | null } {
-    const parent = version.parent === null ? null : this.get(version.parent);
-    const present = take(
-      this.#sql.exec<Record<string, SqlStorageValue>>(
-        `SELECT ${selection("object")} FROM object WHERE key > ?1 AND seq <= ?2 ORDER BY key LIMIT ?3`,
-        after ?? "",
-        version.seq,
-        limit,
-      ),
-      limit,
-    );
-    const past = this.#shadow(version.number, after, limit);
-    const before = parent === null ? { rows: [], isCut: false } : this.#shadow(parent.number, after, limit);
-    const ends = [present, past, before].flatMap(({ rows, isCut }) => (isCut ? (rows.at(-1)?.key ?? []) : []));
-    const upTo = ends.toSorted(compareUtf8)[0] ?? null;
-    const isNear = ({ key }: KeptRow) => upTo === null || compareUtf8(key, upTo) <= 0;
-    const rows = merge(present.rows.filter(isNear), past.rows.filter(isNear));
-    return { rows, changes: parent === null ? [] : changesOf(rows, before.rows.filter(isNear), parent.seq), upTo };
-  }
-
-  /** Rows as they were when a version was begun, of keys that changed since. */
-  #shadow(version: number, after: string | null, limit: number): Taken {
-    const shadow = this.#sql.exec<Record<string, SqlStorageValue>>(
-      `SELECT ${selection("shadow")} FROM shadow WHERE version = ?1 AND key > ?2 ORDER BY key LIMIT ?3`,
-      version,
-      after ?? "",
-      limit,
-    );
-    return take(shadow, limit);
-  }
-
-  /** Of these objects the keys of those that the last version has at these ETags, and that have changed since. */
-  shadowed(objects: readonly { key: string; etag: string }[]): string[] {
-    return pack(objects, { items: objects.length, weight: Number.POSITIVE_INFINITY }, () => 0).flatMap((some) =>
-      this.#sql
-        .exec<{ key: string }>(
-          `SELECT shadow.key FROM json_each(?1) AS asked CROSS JOIN shadow
-             ON shadow.version = ?2 AND shadow.key = asked.value ->> 'key' AND shadow.etag = asked.value ->> 'etag'`,
-          JSON.stringify(some.map(({ key, etag }) => ({ key, etag }))),
-          this.last?.version ?? 0,
-        )
-        .toArray()
-        .map(({ key }) => key),
-    );
-  }
-
-  /** Numbers of sealed versions below one. */
-  sealedBefore(number: number): number[] {
-    return this.#sql
-      .exec<{ number: number }>(
-        "SELECT number FROM version WHERE state = 'sealed' AND number < ? ORDER BY number DESC",
-        number,
-      )
-      .toArray()
-      .map((row) => row.number);
-  }
-
-  addFile(version: number, file: SealedFile): void {
-    this.#sql.exec(
-      "INSERT OR REPLACE INTO version_file (version, key, file) VALUES (?, ?, ?)",
-      version,
-      file.key,
-      JSON.stringify(file),
-    );
-  }
-
-  /** The files of a version, in the order of their names, which is that of their keys. */
-  files(version: number): SealedFile[] {
-    return this.#sql
-      .exec<{ file: string }>("SELECT file FROM version_file WHERE version = ? ORDER BY key", version)
-      .toArray()
-      .map(({ file }) => JSON.parse(file) as SealedFile);
-  }
-
-  /** Objects in the files of a version. */
-  countRows(version: number): number {
-    return this.#sql
-      .exec<{ n: number }>(
-        "SELECT coalesce(sum(file ->> 'rows'), 0) AS n FROM version_file WHERE version = ? AND file ->> 'kind' = 'manifest'",
-        version,
-      )
-      .one().n;
-  }
-
-  dropFiles(version: number): void {
-    this.#sql.exec("DELETE FROM version_file WHERE version = ?", version);
-  }
-
-  addChanges(version: number, changes: readonly Change[]): void {
-    for (const some of pack(changes, ROWS_AT_ONCE, () => 0)) {
-      this.#sql.exec(
-        "INSERT OR REPLACE INTO version_change (version, key, change) SELECT ?, value ->> 'key', value FROM json_each(?)",
-        version,
-        JSON.stringify(some),
-      );
-    }
-  }
-
-  /** Changes that are in no file yet. */
-  changesOf(version: number): Change[] {
-    return this.#sql
-      .exec<{ change: string }>("SELECT change FROM version_change WHERE version = ? ORDER BY key", version)
-      .toArray()
-      .map(({ change }) => JSON.parse(change) as Change);
-  }
-
-  countChanges(version: number): number {
-    return this.#sql.exec<{ n: number }>("SELECT count(*) AS n FROM version_change WHERE version = ?", version).one().n;
-  }
-
-  /** They are in a file. */
-  dropChanges(version: number): void {
-    this.#sql.exec("DELETE FROM version_change WHERE version = ?", version);
-  }
-
-  addRun(version: number, key: string, etag: string, offsets: readonly number[]): void {
-    this.#sql.exec(
-      "INSERT OR REPLACE INTO version_run (version, key, etag, offsets) VALUES (?, ?, ?, ?)",
-      version,
-      key,
-      etag,
-      JSON.stringify(offsets),
-    );
-  }
-
-  /** Where the entries of one part are in each run: bytes, the second past the end. */
-  slices(version: number, part: number): { key: string; etag: string; start: number; end: number }[] {
-    return this.#sql
-      .exec<{ key: string; etag: string; start: number; end: number }>(
-        `SELECT key, etag, offsets ->> ?2 AS start, offsets ->> ?3 AS end FROM version_run WHERE version = ?1`,
-        version,
-        `$[${part}]`,
-        `$[${part + 1}]`,
-      )
-      .toArray();
-  }
-
-  addNodes(version: number, nodes: readonly { key: string; size: number; etag: string }[]): void {
-    const small = nodes.map(({ key, size, etag }) => ({ key, size, etag }));
-    for (const some of pack(small, ROWS_AT_ONCE, () => 0)) {
-      this.#sql.exec(
-        `INSERT OR IGNORE INTO version_node (version, key, size, etag)
-           SELECT ?, value ->> 'key', value ->> 'size', value ->> 'etag' FROM json_each(?)`,
-        version,
-        JSON.stringify(some),
-      );
-    }
-  }
-
-  /** The metadata documents of a version; null where there are more than `limit`. */
-  nodes(version: number, limit: number): { key: string; size: number; etag: string }[] | null {
-    const nodes = this.#sql
-      .exec<{ key: string; size: number; etag: string }>(
-        "SELECT key, size, etag FROM version_node WHERE version = ? ORDER BY key LIMIT ?",
-        version,
-        limit + 1,
-      )
-      .toArray();
-    return nodes.length > limit ? null : nodes;
-  }
-
-  /** Keys of the runs that are still kept. */
-  runs(version: number): string[] {
-    return this.#sql
-      .exec<{ key: string }>("SELECT key FROM version_run WHERE version = ?", version)
-      .toArray()
-      .map(({ key }) => key);
-  }
-
-  /** Takes away what only the sealing needed, some at a time; true when nothing is left. */
-  clear(version: KeptVersion, limit: number): boolean {
-    const { number, parent } = version;
-    let left = limit;
-    const sweep = (table: string, of: number) => {
-      const gone = this.#sql
-        .exec(
-          `DELETE FROM ${table} WHERE version = ?1 AND key IN (SELECT key FROM ${table} WHERE version = ?1 LIMIT ?2) RETURNING 1`,
-          of,
-          Math.max(0, left),
-        )
-        .toArray().length;
-      left -= gone;
-    };
-    sweep("version_run", number);
-    sweep("version_node", number);
-    sweep("version_change", number);
-    // What was before the parent is in the files of changes now.
-    if (version.state === "sealed" && parent !== null) sweep("shadow", parent);
-    return left > 0;
-  }
 }
-
-/** Rows of one statement: a bound value is at most 2 MB. */
-const ROWS_AT_ONCE = { items: 1000, weight: Number.POSITIVE_INFINITY };
 
 const JSON_COLUMNS = ["aliases", "counts", "step", "index", "derived", "warnings", "document"] as const;
-const SHADOW_COLUMNS = COLUMNS.map(([name]) => name).join(", ");
 
 const json = (value: unknown): string | null => (value === null || value === undefined ? null : JSON.stringify(value));
-
-/** What changed to these rows from what was before, by the parent's `seq`; rows that were there and are not were removed. */
-function changesOf(rows: readonly KeptRow[], before: readonly KeptRow[], parentSeq: number): Change[] {
-  const was = new Map(before.map((row) => [row.key, row]));
-  const there = new Set(rows.map(({ key }) => key));
-  return [
-    ...rows
-      .filter(({ seq }) => seq > parentSeq)
-      .map((row): Change => ({ key: row.key, before: sideOf(was.get(row.key)), after: sideOf(row) })),
-    ...before
-      .filter(({ key }) => !there.has(key))
-      .map((row): Change => ({ key: row.key, before: sideOf(row), after: null })),
-  ]
-    .filter((change) => JSON.stringify(change.before) !== JSON.stringify(change.after))
-    .toSorted((a, b) => compareUtf8(a.key, b.key));
-}
-
-function sideOf(row: KeptRow | undefined): DiffSide | null {
-  if (row === undefined) return null;
-  const { size, etag, stage, category } = row;
-  return { size, etag, stage, category };
-}
-
-interface Taken {
-  rows: KeptRow[];
-  /** Whether there may be more behind them. */
-  isCut: boolean;
-}
-
-/** UTF-16 units of the rows of one list: with columns and Parquet beside them they are several times as many bytes. */
-const UNITS_MAX = 4_000_000;
-
-/** Rows from a cursor, as many as `limit` and memory allow. */
-function take(cursor: Iterable<Record<string, SqlStorageValue>>, limit: number): Taken {
-  const rows: KeptRow[] = [];
-  let units = 0;
-  for (const record of cursor) {
-    const row = rowFrom(record);
-    rows.push(row);
-    units +=
-      row.key.length + (row.sourceKey?.length ?? 0) + (row.contentType?.length ?? 0) + (row.category?.length ?? 0);
-    units += row.tags === null ? 0 : JSON.stringify(row.tags).length;
-    if (rows.length === limit || units > UNITS_MAX) return { rows, isCut: true };
-  }
-  return { rows, isCut: false };
-}
-
-/** Two ascending lists with no key in both. */
-function merge(a: readonly KeptRow[], b: readonly KeptRow[]): KeptRow[] {
-  if (b.length === 0) return [...a];
-  const merged: KeptRow[] = [];
-  let [i, j] = [0, 0];
-  for (let [x, y] = [a[i], b[j]]; x !== undefined || y !== undefined; [x, y] = [a[i], b[j]]) {
-    if (y === undefined || (x !== undefined && compareUtf8(x.key, y.key) < 0)) {
-      if (x !== undefined) merged.push(x);
-      i++;
-    } else {
-      merged.push(y);
-      j++;
-    }
-  }
-  return merged;
-}

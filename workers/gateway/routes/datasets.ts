@@ -1,5 +1,5 @@
 import * as z from "zod";
-import type { StageCount } from "../../../durable-objects/dataset/dataset.ts";
+import type { StageCount } from "../../../durable-objects/dataset/totals.ts";
 import { bucketOf } from "../../adapters/config.ts";
 import { forEachLimited } from "../../adapters/for-each-limited.ts";
 import { newId } from "../../adapters/ids.ts";
