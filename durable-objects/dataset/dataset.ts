@@ -74,6 +74,19 @@ export interface ManifestSummary {
   seq: number;
 }
 
+/** What became of rows: how many were written, and what has to be asked of R2. */
+export interface Applied {
+  written: number;
+  questions: Question[];
+  refused: Refused | null;
+}
+
+/** Keys for which a full manifest has no room. */
+export interface Refused {
+  keys: string[];
+  failure: Failure;
+}
+
 /** Rows below a prefix that one call places. */
 const PLACED_AT_ONCE = 1000;
 
@@ -236,11 +249,24 @@ export class Dataset extends DurableObject<Env> {
    * has another object at the key, or knows it as deleted, or is asking about it, nobody here can tell which was later:
    * those keys come back as questions, to be answered by `answerRows` with what R2 has after this.
    */
-  async applyRows(datasetId: string, rows: Row[]): Promise<Result<{ written: number; questions: Question[] }>> {
-    if (this.#config?.id !== datasetId) return ok({ written: 0, questions: [] });
-    const full = this.#full();
-    if (full !== null) return fail(full);
-    return ok(this.ctx.storage.transactionSync(() => this.#feeds.apply(rows, Date.now())));
+  async applyRows(datasetId: string, rows: Row[]): Promise<Result<Applied>> {
+    if (this.#config?.id !== datasetId) return ok({ written: 0, questions: [], refused: null });
+    const { taken, refused } = this.#fitting(rows, () => false);
+    const applied = this.ctx.storage.transactionSync(() => this.#feeds.apply(taken, Date.now()));
+    return ok({ ...applied, refused });
+  }
+
+  /** What a full manifest takes: it goes on with the rows that it has, and with what is gone. */
+  #fitting<T extends { key: string }>(
+    items: T[],
+    isGone: (item: T) => boolean,
+  ): { taken: T[]; refused: Refused | null } {
+    const failed = this.#full();
+    if (failed === null) return { taken: items, refused: null };
+    const known = this.#rows.mapOf(items);
+    const isTaken = (item: T) => isGone(item) || known.has(item.key);
+    const keys = items.filter((item) => !isTaken(item)).map(({ key }) => key);
+    return { taken: items.filter(isTaken), refused: keys.length === 0 ? null : { keys, failure: failed } };
   }
 
   /**
@@ -341,14 +367,12 @@ export class Dataset extends DurableObject<Env> {
    */
   async answerRows(datasetId: string, answers: Observation[], asked: Asked = {}): Promise<Result<Answered>> {
     if (this.#config?.id !== datasetId) return ok({ added: 0, changed: 0, removed: 0, questions: [] });
-    const full = this.#full();
-    // A full manifest goes on with the rows that it has. The questions that stay open keep late rows out.
-    const known = full === null ? null : this.#rows.mapOf(answers);
-    const taken = answers.filter(({ key, row }) => row === null || known === null || known.has(key));
+    // The questions that stay open keep late rows out.
+    const { taken, refused } = this.#fitting(answers, ({ row }) => row === null);
     const answered = this.ctx.storage.transactionSync(() => this.#feeds.answer(taken, Date.now(), asked));
     // A deletion has left a tombstone, which is to expire.
     if (taken.some(({ row }) => row === null)) await this.#chores.arm();
-    return full === null || taken.length === answers.length ? ok(answered) : fail(full);
+    return refused === null ? ok(answered) : fail(refused.failure);
   }
 
   /** Seals what is there, in steps; of two that ask at once, both get one version. */

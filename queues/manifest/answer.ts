@@ -1,3 +1,4 @@
+import type { Refused } from "../../durable-objects/dataset/dataset.ts";
 import type { Observation, Question } from "../../durable-objects/dataset/rows.ts";
 import { forEachLimited } from "../../workers/adapters/for-each-limited.ts";
 import { datasetOf } from "../../workers/adapters/objects.ts";
@@ -19,7 +20,8 @@ export interface Place {
 }
 
 /**
- * Writes rows of what was put; where the manifest knows of something else at a key, R2 is asked which of them it has.
+ * Writes rows of what was put, but those that a full manifest refuses; where the manifest knows of something else at a key, R2
+ * is asked which of them it has.
  *
  * @param open called when R2 must be asked
  */
@@ -29,16 +31,16 @@ export async function writeRows(
   rows: Row[],
   finder: string,
   open: () => Promise<Result<Place>>,
-): Promise<Result<Answered>> {
+): Promise<Result<{ refused: Refused | null }>> {
   const applied = await dataset.applyRows(datasetId, rows);
   if (!applied.ok) return applied;
-  const { written, questions } = applied.value;
-  if (questions.length === 0) return ok({ ...NOTHING, added: written });
+  const { questions, refused } = applied.value;
+  if (questions.length === 0) return ok({ refused });
   const place = await open();
   if (!place.ok) return place;
   const said = new Map(rows.map((row) => [row.key, row]));
   const answered = await answerQuestions(place.value, questions, { finder, said });
-  return answered.ok ? ok({ ...answered.value, added: answered.value.added + written }) : answered;
+  return answered.ok ? ok({ refused }) : answered;
 }
 
 /** Opens a dataset's bucket, if the dataset is still the one of this id. */

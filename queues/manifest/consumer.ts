@@ -63,22 +63,19 @@ async function takeLight(body: unknown, env: Env): Promise<Settlement> {
 async function takeRows({ dataset, datasetId, rows, sender, seq }: ManifestMessage, env: Env): Promise<Settlement> {
   const open = () => openPlace(env, dataset, datasetId);
   const written = await writeRows(datasetOf(env, dataset), datasetId, rows, sender.id, open);
-  if (!written.ok) {
-    if (isTransient(written.failure.code)) return settlementOf(written.failure);
+  if (!written.ok && isTransient(written.failure.code)) return settlementOf(written.failure);
+  const keys = rows.map(({ key }) => key);
+  const refused = written.ok ? written.value.refused : { keys, failure: written.failure };
+  await sendShardIndexes(env, { dataset, datasetId }, keys);
+  if (refused !== null) {
     // A full manifest is no reason to try for ever: a migration records what is missing, a job's log says it.
-    const keys = rows.map(({ key }) => key);
-    const { code } = written.failure;
-    console.error(JSON.stringify({ message: "rows not written", code, ...sender, keys: keys.length }));
+    const { code } = refused.failure;
+    console.error(JSON.stringify({ message: "rows not written", code, ...sender, keys: refused.keys.length }));
     if (sender.kind === "migration") {
-      await migrationOf(env, sender.id).deadRows(seq, keys, written.failure);
+      await migrationOf(env, sender.id).deadRows(seq, refused.keys, refused.failure);
       return ACK;
     }
   }
-  await sendShardIndexes(
-    env,
-    { dataset, datasetId },
-    rows.map(({ key }) => key),
-  );
   if (sender.kind === "migration") await migrationOf(env, sender.id).settleMessage(seq);
   else await jobOf(env, sender.id).settleMessage(seq);
   return ACK;

@@ -137,10 +137,13 @@ async function isGone(run: Run, key: string): Promise<Result<boolean>> {
   return at.ok ? ok(!at.value) : at;
 }
 
-/** The source's key that R2's object was copied from, relative to the prefix. */
+/** The source's key that R2's object was copied from, relative to the prefix. Metadata that we did not write name none. */
 export function spellingOf(key: string, copy: ObjectInfo): string {
-  const spelled = copy.custom[ORIGIN.key];
-  return spelled === undefined ? key : decodeURIComponent(spelled);
+  try {
+    return decodeURIComponent(copy.custom[ORIGIN.key] ?? encodeURIComponent(key));
+  } catch {
+    return key;
+  }
 }
 
 /** Whether the source lists this key; or one that begins with it and cannot be read, which may be it. */

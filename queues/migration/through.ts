@@ -49,7 +49,9 @@ export async function copyThrough(message: ThroughMessage, env: Env): Promise<Se
   const { store } = run.value;
   const open = async () => ok({ dataset, config: config.value, store });
   const written = await writeRows(dataset, message.datasetId, [row], row.writer, open);
-  return written.ok ? ACK : giveUp(message, written.failure);
+  if (!written.ok) return giveUp(message, written.failure);
+  const { refused } = written.value;
+  return refused === null ? ACK : giveUp(message, refused.failure);
 }
 
 /** Takes a copy of a deleted key away, if it is ours: by now it may be somebody's new object. */

@@ -2,7 +2,11 @@ import { runInDurableObject } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import { beforeEach, expect, it, vi } from "vitest";
 import { datasetOf, directoryOf } from "../../workers/adapters/objects.ts";
+import type { Failure } from "../../workers/core/failure.ts";
+import type { Row } from "../../workers/core/manifest/row.ts";
 import { MANIFEST_MAX_BYTES } from "../../workers/core/limits.ts";
+import { type SentManifestMessage, sentRows } from "../../workers/core/migration/message.ts";
+import { givenRow } from "../harness/rows.ts";
 import { handOver, notification } from "./harness/notify.ts";
 import { must, registerDataset } from "./harness/run.ts";
 import { rowAt } from "./harness/through.ts";
@@ -39,4 +43,21 @@ it("a full manifest hears of deletions and changes, and refuses by name only wha
   await sizeIs("full", 0);
   await handOver([notification("full/new", "e")]);
   expect((await rowAt("full", "new"))?.size).toBe(1);
+});
+
+it("of a batch of copies a full manifest takes what it has rows of, and names the others to their migration", async () => {
+  await registerDataset("half", "nothing/");
+  const said = (key: string, etag: string): Row => givenRow(key, { etag });
+  must(await datasetOf(env, "half").applyRows("ds_half", [said("kept", "e1")]));
+  await sizeIs("half", MANIFEST_MAX_BYTES + 1);
+  const dead = vi.fn<(seq: number, keys: string[], problem: Failure) => Promise<void>>().mockResolvedValue();
+  const seen = { ...env, MIGRATION: { getByName: () => ({ deadRows: dead }) } as unknown as Env["MIGRATION"] };
+  const message: SentManifestMessage = {
+    ...{ v: 1, type: "rows", seq: 7, dataset: "half", datasetId: "ds_half" },
+    sender: { kind: "migration", id: "mig_half" },
+    ...sentRows([said("kept", "e1"), said("new", "e2")]),
+  };
+  expect(await handOver([message], seen)).toEqual(["ack"]);
+  expect(dead.mock.calls).toEqual([[7, ["new"], expect.objectContaining({ code: "manifest-full" })]]);
+  expect(await rowAt("half", "new")).toBeUndefined();
 });

@@ -4,6 +4,7 @@ import { type Derived, filesOf, type SealedIndex } from "../core/manifest/versio
 import { findEntry, pageOfHash } from "../core/manifest/version-index.ts";
 import { fail, ok, type Result } from "../core/result.ts";
 import type { SealedObject, VersionResolver } from "../ports/version-resolver.ts";
+import { asked, datasetNamed } from "./ask.ts";
 import { readPage, readPages } from "./index-pages.ts";
 import { hashKey } from "./key-hash.ts";
 import { Memo } from "./memo.ts";
@@ -49,7 +50,7 @@ async function findFiles(
 ): Promise<Result<VersionResolver>> {
   let files = openedFiles.peek(name);
   if (files === null) {
-    const version = await asked(dataset, () =>
+    const version = await asked(datasetNamed(dataset.name), () =>
       datasetOf(env, dataset.name).version({ kind: "number", number: Number(number) }),
     );
     if (!version.ok) return version;
@@ -78,17 +79,7 @@ async function ask(env: Env, dataset: { id: string; name: string }, version: str
       failure("unknown-version", `"${version.slice(0, 64)}" is no version: it is "live", or a number from 1.`),
     );
   }
-  return asked(dataset, () => datasetOf(env, dataset.name).sealedIndex(dataset.id, Number(version)));
-}
-
-/** Asks a Dataset object. It is reset by every deployment: a caller that tries again finds it. */
-async function asked<T>(dataset: { name: string }, question: () => Promise<Result<T>>): Promise<Result<T>> {
-  try {
-    return await question();
-  } catch (error) {
-    console.error(JSON.stringify({ message: "dataset not asked", dataset: dataset.name, error: String(error) }));
-    return fail(failure("store-unavailable", "The dataset cannot be asked at the moment."));
-  }
+  return asked(datasetNamed(dataset.name), () => datasetOf(env, dataset.name).sealedIndex(dataset.id, Number(version)));
 }
 
 function resolverOf(

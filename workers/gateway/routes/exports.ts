@@ -4,7 +4,6 @@ import { CROISSANT_TYPE } from "../../core/exports/croissant.ts";
 import { formatMscIndex, formatMscLine, MSC_INDEX, parseMscPart } from "../../core/exports/msc.ts";
 import { STAC_TYPE } from "../../core/exports/stac.ts";
 import { failure } from "../../core/failure.ts";
-import { parseEtagList } from "../../core/http/conditional.ts";
 import { modifiedAt } from "../../core/manifest/query.ts";
 import { fail, ok, type Result } from "../../core/result.ts";
 import { readQuery } from "../body.ts";
@@ -14,6 +13,7 @@ import { croissantQuery, nothing, stacQuery } from "../exports/query.ts";
 import { stac } from "../exports/stac.ts";
 import { type Exported, listingOf, refusedBase } from "../exports/version.ts";
 import { sha256sum, whole } from "../manifest/stream.ts";
+import { documentHeaders, unchanged } from "../tagged.ts";
 import { streamOf } from "../stream-of.ts";
 import { versionOf } from "../version-of.ts";
 
@@ -131,20 +131,10 @@ async function answered(
 ): Promise<Response> {
   const { pathname, search } = new URL(c.req.url);
   const said = [sealed.datasetId, sealed.info.number, pathname.slice(pathname.indexOf("/exports/")), search];
-  const tag = (await sha256Hex(JSON.stringify(said))).slice(0, 32);
-  const headers = {
-    "content-type": type,
-    "x-content-type-options": "nosniff",
-    "x-request-id": c.get("requestId"),
-    // With URLs in it, it is as secret as they are.
-    ...(isLasting
-      ? { etag: `W/"${tag}"`, "cache-control": "private, no-cache", vary: "authorization" }
-      : { "cache-control": "no-store" }),
-  };
-  const held = isLasting ? c.req.header("if-none-match") : undefined;
-  if (held !== undefined && (held.trim() === "*" || parseEtagList(held).some((each) => each.tag === tag))) {
-    return new Response(null, { status: 304, headers });
-  }
+  const tag = isLasting ? (await sha256Hex(JSON.stringify(said))).slice(0, 32) : null;
+  const headers = documentHeaders(c, type, tag);
+  const held = unchanged(c, tag, headers);
+  if (held !== null) return held;
   const made = await make();
   if (!made.ok) return refuse(c, made.failure);
   return new Response(made.value.body, { headers: { ...headers, ...made.value.headers } });

@@ -1,6 +1,6 @@
 import { rowsToParquet } from "../../adapters/parquet-rows.ts";
 import { sha256Hex } from "../../adapters/web-hmac.ts";
-import { parseEtagList } from "../../core/http/conditional.ts";
+import { documentHeaders, unchanged } from "../tagged.ts";
 import { boundTo, formatManifestCursor, type ManifestCursor, parseManifestCursor } from "../../core/manifest/cursor.ts";
 import type { StoredRow } from "../../core/manifest/row.ts";
 import { ok, type Result } from "../../core/result.ts";
@@ -58,8 +58,9 @@ export async function manifest(c: Ctx): Promise<Response> {
   if (!begun.ok) return refuse(c, begun.failure);
   const mayKnowSource = tokenOf(c).datasets === undefined;
   const etag = sign === null ? await etagOf(asked, source, bound, mayKnowSource) : null;
-  const headers = headersOf(c, format, etag);
-  if (etag !== null && isHeld(c, etag)) return new Response(null, { status: 304, headers });
+  const headers = documentHeaders(c, TYPES[format], etag);
+  const held = unchanged(c, etag, headers);
+  if (held !== null) return held;
   const signer = await openSigner(c, name, asked, source);
   if (!signer.ok) return refuse(c, signer.failure);
   const question = { name, asked, source, bound, begun: begun.value, signer: signer.value, mayKnowSource, headers };
@@ -173,18 +174,3 @@ async function etagOf(
   ]);
   return (await sha256Hex(said)).slice(0, 32);
 }
-
-function isHeld(c: Ctx, etag: string): boolean {
-  const held = c.req.header("if-none-match");
-  return held !== undefined && (held.trim() === "*" || parseEtagList(held).some(({ tag }) => tag === etag));
-}
-
-const headersOf = (c: Ctx, format: Format, etag: string | null): Record<string, string> => ({
-  "content-type": TYPES[format],
-  "x-content-type-options": "nosniff",
-  "x-request-id": c.get("requestId"),
-  // With URLs in it, it is as secret as they are.
-  ...(etag === null
-    ? { "cache-control": "no-store" }
-    : { etag: `W/"${etag}"`, "cache-control": "private, no-cache", vary: "authorization" }),
-});
