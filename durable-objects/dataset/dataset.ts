@@ -122,7 +122,7 @@ export class Dataset extends DurableObject<Env> {
     this.#feeds = new Feeds(this.#sql, this.#rows, this.#access);
     this.#versions = new Versions(this.#sql);
     this.#pieces = new Pieces(this.#sql);
-    this.#placing = new Placing(ctx.storage, this.#rows);
+    this.#placing = new Placing(ctx.storage, this.#rows, () => this.#full() !== null);
     this.#walk = new Walk(this.#sql, (step) => this.#sendStep(step), env.SILENCE_SECONDS);
     this.#chores = new Chores(ctx.storage, [
       this.#walk,
@@ -346,6 +346,8 @@ export class Dataset extends DurableObject<Env> {
     said: (ComputedChecksums | SaidChecksums)[],
   ): Promise<Result<{ missing: number; other: number }>> {
     if (this.#config?.id !== datasetId) return fail(unknown(this.ctx.id.name));
+    const full = this.#full();
+    if (full !== null) return fail(full);
     return ok(this.ctx.storage.transactionSync(() => this.#rows.takeChecksums(said, Date.now())));
   }
 
@@ -361,18 +363,19 @@ export class Dataset extends DurableObject<Env> {
     await this.env.MANIFEST_QUEUE.send(message);
   }
 
-  /**
-   * Takes what R2 had at keys that it was asked about; what came too late comes back as the next questions. `manifest-full`
-   * where there is no room for new rows: the other answers are taken all the same.
-   */
-  async answerRows(datasetId: string, answers: Observation[], asked: Asked = {}): Promise<Result<Answered>> {
-    if (this.#config?.id !== datasetId) return ok({ added: 0, changed: 0, removed: 0, questions: [] });
+  /** Takes what R2 had at keys that it was asked about; what came too late comes back as the next questions. */
+  async answerRows(
+    datasetId: string,
+    answers: Observation[],
+    asked: Asked = {},
+  ): Promise<Result<Answered & { refused: Refused | null }>> {
+    if (this.#config?.id !== datasetId) return ok({ added: 0, changed: 0, removed: 0, questions: [], refused: null });
     // The questions that stay open keep late rows out.
     const { taken, refused } = this.#fitting(answers, ({ row }) => row === null);
     const answered = this.ctx.storage.transactionSync(() => this.#feeds.answer(taken, Date.now(), asked));
     // A deletion has left a tombstone, which is to expire.
     if (taken.some(({ row }) => row === null)) await this.#chores.arm();
-    return refused === null ? ok(answered) : fail(refused.failure);
+    return ok({ ...answered, refused });
   }
 
   /** Seals what is there, in steps; of two that ask at once, both get one version. */
@@ -386,12 +389,19 @@ export class Dataset extends DurableObject<Env> {
       const detail = `${held} is deleting objects; seal again when that is done.`;
       return fail(failure("version-sealing", detail));
     }
+    if (this.#placing.dueAt() !== null) {
+      await this.#chores.arm();
+      const detail =
+        "The rules of places have changed, and rows are being held against them; seal again when that is done.";
+      return fail(failure("version-sealing", detail));
+    }
     const salt = crypto.getRandomValues(new Uint8Array(16)).toHex();
     const begun = this.ctx.storage.transactionSync(() =>
       this.#versions.begin(this.#head.seq, note, aliases, salt, Date.now()),
     );
-    if (!begun.ok) return begun;
+    // Also where it is refused: whoever waits for a version sees to it that it goes on.
     await this.#chores.arm();
+    if (!begun.ok) return begun;
     const version = this.#versions.get(begun.value.number);
     if (version === null) return fail(failure("internal"));
     return ok({ version: this.#versions.info(version), created: begun.value.created });
@@ -543,7 +553,8 @@ export class Dataset extends DurableObject<Env> {
 
   /** Sets stage and category by the owner's word, or has the rules say them again (null); returns how many rows changed. */
   async place(keys: string[], place: Place | null): Promise<Result<{ known: number; changed: number }>> {
-    if (this.#config === null) return fail(unknown(this.ctx.id.name));
+    const refused = this.#config === null ? unknown(this.ctx.id.name) : this.#full();
+    if (refused !== null) return fail(refused);
     return ok(
       this.ctx.storage.transactionSync(() => ({
         known: this.#rows.of(keys).length,
@@ -561,7 +572,8 @@ export class Dataset extends DurableObject<Env> {
     after: string | null,
     place: Place | null,
   ): Promise<Result<{ known: number; changed: number; next: string | null }>> {
-    if (this.#config === null) return fail(unknown(this.ctx.id.name));
+    const refused = this.#config === null ? unknown(this.ctx.id.name) : this.#full();
+    if (refused !== null) return fail(refused);
     return ok(
       this.ctx.storage.transactionSync(() => {
         const position = after === null ? null : { key: after, seq: 0 };

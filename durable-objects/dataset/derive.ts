@@ -9,8 +9,11 @@ import type { Pieces } from "./pieces.ts";
 import type { SealingStores } from "./sealing.ts";
 import type { KeptVersion } from "./versions.ts";
 
-/** Metadata documents of one version that are consolidated, and their bytes: what a Worker's memory holds. */
+/** Metadata documents of one version. */
 const DOCUMENTS_MAX = 20_000;
+/** Those that are consolidated: each is a subrequest, of which an invocation has 10,000. */
+const READ_MAX = 5_000;
+/** Bytes of one hierarchy's: what a Worker's memory holds. */
 const BYTES_MAX = 16 * 1024 * 1024;
 /** Hierarchies of one version. */
 const HIERARCHIES_MAX = 100;
@@ -42,8 +45,14 @@ export async function deriveDocuments(
     warnings.push(`There are more than ${HIERARCHIES_MAX} hierarchies: the first of them have consolidated metadata.`);
   }
   const derived: Derived[] = [];
+  let read = 0;
   for (const hierarchy of hierarchies.slice(0, HIERARCHIES_MAX)) {
     const of = hierarchy.documents.flatMap((key) => byKey.get(key) ?? []);
+    if (read + of.length > READ_MAX) {
+      warnings.push(`"${hierarchy.root}": of one version ${READ_MAX} metadata documents are consolidated at most.`);
+      continue;
+    }
+    read += of.length;
     const texts = await readAll(of, prefix, data);
     if (!texts.ok) {
       if (isTransient(texts.failure.code)) return texts;

@@ -1,6 +1,8 @@
 import type { Chore } from "./chores.ts";
 import type { Rows } from "./rows.ts";
 
+/** Milliseconds after which it is looked whether a full manifest has room again. */
+const FULL_MS = 3_600_000;
 /** Rows that are looked at in one step. */
 const STEP_ROWS = 1000;
 
@@ -12,10 +14,12 @@ export class Placing implements Chore {
   readonly name = "placing";
   readonly #storage: DurableObjectStorage;
   readonly #rows: Rows;
+  readonly #isFull: () => boolean;
 
-  constructor(storage: DurableObjectStorage, rows: Rows) {
+  constructor(storage: DurableObjectStorage, rows: Rows, isFull: () => boolean) {
     this.#storage = storage;
     this.#rows = rows;
+    this.#isFull = isFull;
   }
 
   /** From the first key, also where it is under way. */
@@ -36,6 +40,11 @@ export class Placing implements Chore {
   }
 
   async run(now: number): Promise<void> {
+    // A row that changes may leave another behind for the last version.
+    if (this.#isFull()) {
+      this.#storage.sql.exec("UPDATE placing SET due_at = ?", now + FULL_MS);
+      return;
+    }
     this.#storage.transactionSync(() => {
       const { sql } = this.#storage;
       const seen = sql

@@ -1,6 +1,7 @@
 import { type Failure, failure } from "../../workers/core/failure.ts";
 import {
   commonPrefix,
+  checkReached,
   type ManifestQuery,
   matches,
   type Position,
@@ -11,7 +12,7 @@ import { STAGES, type StoredRow } from "../../workers/core/manifest/row.ts";
 import { compareUtf8, prefixEnd } from "../../workers/core/migration/utf8-order.ts";
 import { fail, ok, type Result } from "../../workers/core/result.ts";
 import { rowFrom, selection } from "./rows.ts";
-import { type Condition, merged, type Range, type Reading, Scan, type Stream } from "./scan.ts";
+import { type Condition, merged, type Most, PAGE_UNITS, type Range, type Reading, Scan, type Stream } from "./scan.ts";
 
 /** Rows that one call looks at, wanted or not: some tens of milliseconds in which nobody else is served. */
 const SCAN_ROWS = 20_000;
@@ -70,15 +71,14 @@ export class Queries {
     const range = keyRange(query, after);
     if (range === null) return [];
     const places = this.#places(query);
-    if (places === null) return [scan.read(OBJECTS, [], range, filtersOf(query), limit, SCAN_ROWS)];
+    if (places === null) return [scan.read(OBJECTS, [], range, filtersOf(query), shareOf(1, limit))];
     const filters = filtersOf({ ...query, stage: null, category: null });
     // Each place is in the order of its keys. Where they are many, a page shows but few rows of each.
-    const most = Math.min(limit, Math.max(Math.ceil((2 * limit) / places.length), 50));
-    const budget = Math.floor(SCAN_ROWS / places.length);
+    const most = shareOf(places.length, Math.min(limit, Math.max(Math.ceil((2 * limit) / places.length), 50)));
     return places.map(({ stage, category }) => {
       const isCategory = category === null ? "category IS NULL" : "category = ?";
       const place = { sql: `stage = ? AND ${isCategory}`, values: category === null ? [stage] : [stage, category] };
-      return scan.read({ ...OBJECTS, from: "object INDEXED BY object_place" }, [place], range, filters, most, budget);
+      return scan.read({ ...OBJECTS, from: "object INDEXED BY object_place" }, [place], range, filters, most);
     });
   }
 
@@ -91,10 +91,18 @@ export class Queries {
     const range = { start: after === null ? first : scan.beyond(after), end };
     const ofKey = keyFilters(query);
     const objects = { ...OBJECTS, from: "object INDEXED BY object_seq" };
-    const found = scan.read(objects, [], range, [...ofKey, ...filtersOf(query)], limit, SCAN_ROWS);
-    return changedSince === null
-      ? [found]
-      : [found, scan.read(REMOVED, [], range, [...ofKey, ...suffixFilter(query)], limit, SCAN_ROWS)];
+    if (changedSince === null)
+      return [scan.read(objects, [], range, [...ofKey, ...filtersOf(query)], shareOf(1, limit))];
+    // A key never changes; all else may have, and what does not match any more is told. See `RowPage`.
+    const told: Reading<Found> = {
+      ...objects,
+      map(record) {
+        const row = rowFrom(record);
+        return matches(row, query) ? row : { key: row.key, at: row.updatedAt, seq: row.seq };
+      },
+    };
+    const wanted = [...ofKey, ...suffixFilter(query)];
+    return [told, REMOVED].map((reading) => scan.read(reading, [], range, wanted, shareOf(2, limit)));
   }
 
   /** The places that a query is about, where they are few and all in the index of places; else null. */
@@ -124,10 +132,13 @@ export class Queries {
     const rows: StoredRow[] = [];
     const prefixes: string[] = [];
     let last = after;
-    for (let [seen, run] = [0, 1]; seen < SCAN_ROWS && rows.length + prefixes.length < limit;) {
+    let units = 0;
+    for (let [seen, run] = [0, 1]; seen < SCAN_ROWS && units <= PAGE_UNITS && rows.length + prefixes.length < limit;) {
       const range = keyRange(query, last);
-      const { items } =
-        range === null ? { items: [] } : scan.read({ ...OBJECTS, map: rowFrom }, [], range, [], run, run);
+      const most = { items: run, seen: run, units: PAGE_UNITS - units };
+      const read = range === null ? null : scan.read({ ...OBJECTS, map: rowFrom }, [], range, [], most);
+      const items = read?.items ?? [];
+      units += read?.units ?? 0;
       if (items.length === 0) return { rows, prefixes, removed: [], next: null };
       run = Math.min(2 * run, 512);
       for (const row of items) {
@@ -141,10 +152,17 @@ export class Queries {
       }
     }
     const beyond = keyRange(query, last);
-    const more = beyond === null ? [] : scan.read(OBJECTS, [], beyond, [], 1, 1).items;
+    const more = beyond === null ? [] : scan.read(OBJECTS, [], beyond, [], { items: 1, seen: 1, units: 0 }).items;
     return { rows, prefixes, removed: [], next: more.length > 0 ? last : null };
   }
 }
+
+/** Of what one page may bring and look at, each of so many streams has the same share. */
+const shareOf = (streams: number, items: number): Most => ({
+  items,
+  seen: Math.floor(SCAN_ROWS / streams),
+  units: PAGE_UNITS / streams,
+});
 
 /** The keys that begin with the prefix, after a position; null where none can. */
 function keyRange(query: ManifestQuery, after: Position | null): Range | null {
@@ -197,13 +215,10 @@ function filtersOf(query: ManifestQuery): Condition[] {
 
 /** Removals are told for as long as their tombstones stand. */
 function checkSince(since: number | null, seq: number, forgotten: number): Failure | null {
-  if (since === null) return null;
-  const field = "changedSince";
-  if (since > seq) {
-    const detail = `changedSince: is ${since}, and the dataset has changed ${seq} times; use what a listing of it gave.`;
-    return failure("invalid-query", detail, { field });
-  }
+  const beyond = checkReached(since, seq);
+  if (since === null || beyond !== null) return beyond;
   if (since >= forgotten) return null;
+  const field = "changedSince";
   const detail = `Objects that were removed up to ${forgotten} are forgotten, and ${since} is before that: list all anew, without changedSince.`;
   return failure("changes-forgotten", detail, { field });
 }

@@ -9,9 +9,11 @@ import {
 import { pack } from "../../workers/core/migration/pack.ts";
 import { COLUMNS, TOTALS } from "./schema.ts";
 
-/** A row with whether the owner placed it: then no rule does. */
 export interface KeptRow extends StoredRow {
+  /** The owner has placed it: no rule does. */
   isPlaced: boolean;
+  /** One of its checksums is what a list of objects says, which nobody has computed. */
+  isSaid: boolean;
 }
 
 /** A key about which R2 must be asked, and the generation that the answer is to be given with. */
@@ -107,7 +109,7 @@ export class Rows {
    * @param merge what two rows of the same bytes say together
    */
   write(
-    rows: readonly Row[],
+    rows: readonly (Row & { isSaid?: boolean })[],
     now: number,
     known: ReadonlyMap<string, KeptRow> = this.mapOf(rows),
     merge: typeof mergeRows = mergeRows,
@@ -120,7 +122,8 @@ export class Rows {
       const place =
         present?.isPlaced === true ? { stage: present.stage, category: present.category } : this.#place(row.key);
       const isPlaced = present?.isPlaced ?? false;
-      const updated = { ...row, ...place, isPlaced, updatedAt: now, seq: next };
+      const isSaid = said.isSaid ?? (isSame && (present?.isSaid ?? false));
+      const updated = { ...row, ...place, isPlaced, isSaid, updatedAt: now, seq: next };
       return present !== undefined && isSame && isEqual(present, updated) ? [] : [updated];
     });
     this.#replace(changed, next);
@@ -139,13 +142,17 @@ export class Rows {
   takeChecksums(said: readonly (ComputedChecksums | SaidChecksums)[], now: number): { missing: number; other: number } {
     const known = this.mapOf(said);
     let [missing, other] = [0, 0];
-    const rows = said.flatMap((each): Row[] => {
+    // A list may name an object twice.
+    const rows = [...new Map(said.map((each) => [each.key, each])).values()].flatMap((each) => {
       const present = known.get(each.key);
       if (present === undefined) missing += 1;
       else if (!isOf(present, each)) other += 1;
       else {
-        const [first, second] = each.etag === null ? [present, each] : [each, present];
-        return [{ ...present, md5: first.md5 ?? second.md5, sha256: first.sha256 ?? second.sha256 }];
+        const isComputed = each.etag !== null;
+        const [first, second] = isComputed ? [each, present] : [present, each];
+        const [md5, sha256] = [first.md5 ?? second.md5, first.sha256 ?? second.sha256];
+        const isNews = md5 !== present.md5 || sha256 !== present.sha256;
+        return [{ ...present, md5, sha256, isSaid: !isComputed && (present.isSaid || isNews) }];
       }
       return [];
     });
@@ -352,18 +359,22 @@ function stored(row: KeptRow, name: string, field: keyof KeptRow, origins: Reado
       return row.tags === null ? null : JSON.stringify(row.tags);
     case "placed":
       return row.isPlaced ? 1 : 0;
+    case "said":
+      return row.isSaid ? 1 : 0;
     default:
       return row[field];
   }
 }
 
 export function rowFrom(record: Record_): KeptRow {
-  const row = record as unknown as Omit<KeptRow, "tags" | "isPlaced"> & { tags: string | null; isPlaced: number };
+  type Flags = Record<"isPlaced" | "isSaid", number>;
+  const row = record as unknown as Omit<KeptRow, "tags" | keyof Flags> & Flags & { tags: string | null };
   return {
     ...row,
     md5: row.md5 ?? md5OfEtag(row.etag),
     tags: row.tags === null ? null : (JSON.parse(row.tags) as Record<string, string>),
     isPlaced: row.isPlaced === 1,
+    isSaid: row.isSaid === 1,
   };
 }
 

@@ -19,15 +19,26 @@ export interface Reading<T> {
   map: (record: Record<string, SqlStorageValue>) => T;
 }
 
+/** How much one reading may bring, and look at. */
+export interface Most {
+  items: number;
+  /** Rows that are looked at. */
+  seen: number;
+  /** UTF-16 units; the row with which they are exceeded is the last. */
+  units: number;
+}
+
 /** A part of what is sought, in order. */
 export interface Stream<T> {
   items: T[];
+  /** UTF-16 units of its rows. */
+  units: number;
   /** All that there is up to here is in `items`; null: all there is. */
   upTo: Position | null;
 }
 
-/** UTF-16 units of one page: with all its escapes it is less than the 32 MiB of an RPC message. */
-const PAGE_UNITS = 4_000_000;
+/** UTF-16 units of all streams of one page: in an RPC message, at two bytes each, less than its 32 MiB. */
+export const PAGE_UNITS = 4_000_000;
 
 /** Walks an index in the order of a sort, and never looks at more rows than it may. */
 export class Scan {
@@ -52,21 +63,22 @@ export class Scan {
   }
 
   /**
-   * The first rows of a range that meet the conditions, at most `limit`, from `budget` rows of it. `fixed` belongs to the
-   * index and `wanted` does not: rows are looked at for it one by one, in windows that grow while little is found.
+   * The first rows of a range that meet the conditions, at least one where there is one among those that it may look at.
+   * `fixed` belongs to the index and `wanted` does not: rows are looked at for it one by one, in windows that grow while
+   * little is found.
    */
   read<T extends Position>(
     { select, from, map }: Reading<T>,
     fixed: readonly Condition[],
     range: Range,
     wanted: readonly Condition[],
-    limit: number,
-    budget: number,
+    most: Most,
   ): Stream<T> {
     const items: T[] = [];
+    let units = 0;
     let { start } = range;
-    let left = budget;
-    for (let window = Math.max(2 * limit, 256); ; window *= 4) {
+    let left = most.seen;
+    for (let window = Math.max(2 * most.items, 256); ; window *= 4) {
       const size = Math.min(window, left);
       // Without conditions, the limit bounds what is looked at.
       const mark = wanted.length === 0 ? null : this.#mark(from, [...fixed, ...ends({ ...range, start })], size);
@@ -75,20 +87,19 @@ export class Scan {
       const records = this.#sql.exec<Record<string, SqlStorageValue>>(
         `SELECT ${select} FROM ${from} ${where.sql} ORDER BY ${this.#by} LIMIT ?`,
         ...where.values,
-        limit - items.length,
+        most.items - items.length,
       );
-      let units = 0;
       for (const record of records) {
         const item = map(record);
         items.push(item);
         for (const value of Object.values(record)) units += typeof value === "string" ? value.length : 8;
-        if (units > PAGE_UNITS) return { items, upTo: positionOf(item) };
+        if (units > most.units) return { items, units, upTo: positionOf(item) };
       }
       const last = items.at(-1);
-      if (items.length >= limit && last !== undefined) return { items, upTo: positionOf(last) };
-      if (mark === null) return { items, upTo: null };
+      if (items.length >= most.items && last !== undefined) return { items, units, upTo: positionOf(last) };
+      if (mark === null) return { items, units, upTo: null };
       left -= size;
-      if (left <= 0) return { items, upTo: mark };
+      if (left <= 0) return { items, units, upTo: mark };
       start = this.beyond(mark);
     }
   }

@@ -24,6 +24,7 @@ export const COLUMNS = [
   ["stage", "stage"],
   ["category", "category"],
   ["placed", "isPlaced"],
+  ["said", "isSaid"],
   ["updated_at", "updatedAt"],
   ["seq", "seq"],
 ] as const;
@@ -58,6 +59,7 @@ const ROW = `
   stage TEXT,
   category TEXT,
   placed INTEGER NOT NULL,   -- 1: the owner said stage and category, and no rule changes them
+  said INTEGER NOT NULL DEFAULT 0, -- 1: a list of objects says one of the checksums, and nobody has computed it
   updated_at INTEGER NOT NULL,
   seq INTEGER NOT NULL`;
 

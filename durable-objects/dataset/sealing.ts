@@ -142,7 +142,7 @@ export class Sealing implements Chore {
       case "publish":
         return this.#publish(version, folder, dataset, stores.system);
       case "clear":
-        return this.#clear(version, stores.system);
+        return this.#clear(version, folder, stores.system);
     }
   }
 
@@ -168,7 +168,7 @@ export class Sealing implements Chore {
       written = file.value;
     }
     const key = `${folder}runs/${number}`;
-    const put = await system.put(key, run.value.entries, { size: run.value.entries.length, http: {}, custom: {} });
+    const put = await putNew(system, key, run.value.entries, {});
     if (!put.ok) return put;
     const next: Step =
       upTo === null
@@ -238,7 +238,7 @@ export class Sealing implements Chore {
     const made = (etag: string) => ({ number, salt, pages, key, etag, bytes, derived: [] });
     const after: Step = { do: "derive" };
     if (parts === 1) {
-      const put = await system.put(key, built.value, { ...metadata, size: built.value.length });
+      const put = await putNew(system, key, built.value, metadata.http);
       if (!put.ok) return put;
       this.#versions.set(version.number, { step: after, index: made(put.value.etag) });
       return ok(null);
@@ -292,20 +292,19 @@ export class Sealing implements Chore {
       now,
     );
     const bytes = new TextEncoder().encode(text);
-    const put = await system.put(`${folder}version.json`, bytes, {
-      size: bytes.length,
-      http: { contentType: "application/json" },
-      custom: {},
-    });
+    const put = await putNew(system, `${folder}version.json`, bytes, { contentType: "application/json" });
     if (!put.ok) return put;
-    const document = { bytes: bytes.length, etag: put.value.etag, sha256: await sha256Of(bytes) };
+    const document = { bytes: bytes.length, ...put.value };
     this.#storage.transactionSync(() => this.#versions.seal(version.number, now, document, { do: "clear" }));
     return ok(null);
   }
 
-  async #clear(version: KeptVersion, system: ObjectStore): Promise<Result<null>> {
-    const files = version.state === "failed" ? this.#pieces.files(version.number).map(({ key }) => key) : [];
-    for (const key of [...this.#pieces.runs(version.number), ...files]) {
+  async #clear(version: KeptVersion, folder: string, system: ObjectStore): Promise<Result<null>> {
+    if (version.state === "failed") {
+      const emptied = await empty(system, folder);
+      if (!emptied.ok || !emptied.value) return emptied.ok ? ok(null) : emptied;
+    }
+    for (const key of this.#pieces.runs(version.number)) {
       const deleted = await system.delete(key);
       if (!deleted.ok) return deleted;
     }
@@ -326,13 +325,43 @@ async function putFile(
   keys: readonly string[],
   groupRows: number,
 ): Promise<Result<SealedFile>> {
-  const sha256 = await sha256Of(bytes);
-  const http = { contentType: "application/vnd.apache.parquet" };
-  const put = await system.put(key, bytes, { size: bytes.length, sha256, http, custom: {} });
+  const put = await putNew(system, key, bytes, { contentType: "application/vnd.apache.parquet" });
   if (!put.ok) return put;
   const groups = keys.filter((_, index) => index % groupRows === 0);
   const lastKey = keys.at(-1) ?? "";
-  return ok({ kind, key, rows: keys.length, bytes: bytes.length, etag: put.value.etag, sha256, groups, lastKey });
+  return ok({ kind, key, rows: keys.length, bytes: bytes.length, ...put.value, groups, lastKey });
+}
+
+/**
+ * Puts an object that nobody has put; where these bytes are there already, that is as good. Never over another: a step that was
+ * done again may have cut its rows elsewhere, and the put of the one before may still be on its way.
+ */
+async function putNew(
+  system: ObjectStore,
+  key: string,
+  bytes: Uint8Array,
+  http: { contentType?: string },
+): Promise<Result<{ etag: string; sha256: string }>> {
+  const sha256 = await sha256Of(bytes);
+  const put = await system.put(key, bytes, { size: bytes.length, sha256, http, custom: {}, onlyIf: "absent" });
+  if (put.ok) return ok({ etag: put.value.etag, sha256 });
+  if (put.failure.code !== "precondition-failed") return put;
+  const there = await system.head(key, { checksums: true });
+  if (!there.ok) return there;
+  if (there.value.checksums?.sha256 === sha256) return ok({ etag: there.value.etag, sha256 });
+  const gone = await system.delete(key);
+  return gone.ok ? fail(failure("store-unavailable", `"${key}" was of a step before, and is put again.`)) : gone;
+}
+
+/** Deletes what is in a folder, a page of it; whether nothing is left. */
+async function empty(system: ObjectStore, folder: string): Promise<Result<boolean>> {
+  const page = await system.list({ prefix: folder, after: null });
+  if (!page.ok) return page;
+  for (const { key } of page.value.objects) {
+    const deleted = await system.delete(key);
+    if (!deleted.ok) return deleted;
+  }
+  return ok(page.value.next === null);
 }
 
 /** The index's entries of these rows, in the order of their hashes, and where each part of the index begins in them. */

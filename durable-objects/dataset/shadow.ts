@@ -4,6 +4,9 @@ import { compareUtf8 } from "../../workers/core/migration/utf8-order.ts";
 import { type KeptRow, rowFrom, selection } from "./rows.ts";
 import { COLUMNS } from "./schema.ts";
 
+/** Rows that a call looks at, for each that it may return. */
+const LOOKED_TIMES = 3;
+
 const NAMES = COLUMNS.map(([name]) => name).join(", ");
 
 /**
@@ -27,22 +30,41 @@ export class Shadow {
     after: string | null,
     limit: number,
   ): { rows: KeptRow[]; changes: Change[]; upTo: string | null } {
+    // Rows that have changed since are passed over: where they are many, a call looks at no more than it may.
+    const mark = this.#mark(after, LOOKED_TIMES * limit);
     const present = take(
       this.#sql.exec<Record<string, SqlStorageValue>>(
-        `SELECT ${selection("object")} FROM object WHERE key > ?1 AND seq <= ?2 ORDER BY key LIMIT ?3`,
+        `SELECT ${selection("object")} FROM object
+           WHERE key > ?1 AND seq <= ?2 ${mark === null ? "" : "AND key <= ?4"} ORDER BY key LIMIT ?3`,
         after ?? "",
         version.seq,
         limit,
+        ...(mark === null ? [] : [mark]),
       ),
       limit,
     );
     const past = this.#of(version.number, after, limit);
     const before = parent === null ? { rows: [], isCut: false } : this.#of(parent.number, after, limit);
-    const ends = [present, past, before].flatMap(({ rows, isCut }) => (isCut ? (rows.at(-1)?.key ?? []) : []));
+    const ends = [
+      ...[present, past, before].flatMap(({ rows, isCut }) => (isCut ? (rows.at(-1)?.key ?? []) : [])),
+      ...(mark === null ? [] : [mark]),
+    ];
     const upTo = ends.toSorted(compareUtf8)[0] ?? null;
     const isNear = ({ key }: KeptRow) => upTo === null || compareUtf8(key, upTo) <= 0;
     const rows = merge(present.rows.filter(isNear), past.rows.filter(isNear));
     return { rows, changes: parent === null ? [] : changesOf(rows, before.rows.filter(isNear), parent.seq), upTo };
+  }
+
+  /** The last key of so many rows; null where there are fewer. */
+  #mark(after: string | null, rows: number): string | null {
+    const [mark] = this.#sql
+      .exec<{ key: string }>(
+        "SELECT key FROM object WHERE key > ? ORDER BY key LIMIT 1 OFFSET ?",
+        after ?? "",
+        rows - 1,
+      )
+      .toArray();
+    return mark?.key ?? null;
   }
 
   /** Rows as they were when a version was begun, of keys that changed since. */
@@ -123,9 +145,7 @@ function take(cursor: Iterable<Record<string, SqlStorageValue>>, limit: number):
   for (const record of cursor) {
     const row = rowFrom(record);
     rows.push(row);
-    units +=
-      row.key.length + (row.sourceKey?.length ?? 0) + (row.contentType?.length ?? 0) + (row.category?.length ?? 0);
-    units += row.tags === null ? 0 : JSON.stringify(row.tags).length;
+    for (const value of Object.values(record)) units += typeof value === "string" ? value.length : 0;
     if (rows.length === limit || units > UNITS_MAX) return { rows, isCut: true };
   }
   return { rows, isCut: false };

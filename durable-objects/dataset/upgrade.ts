@@ -13,6 +13,7 @@ const NEW_COLUMNS: readonly (readonly [table: string, column: string, type: stri
   ["object", "storage_class", "TEXT"],
   ["object", "tags", "TEXT"],
   ["object", "placed", "INTEGER NOT NULL DEFAULT 0"],
+  ["object", "said", "INTEGER NOT NULL DEFAULT 0"],
 ];
 
 /**

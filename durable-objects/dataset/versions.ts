@@ -174,7 +174,7 @@ export class Versions {
     made: { step: Step | null; index?: SealedIndex; derived?: Derived[]; warnings?: string[] },
   ): void {
     this.#sql.exec(
-      `UPDATE version SET step = ?2, tries = 0, retry_at = 0, idx = coalesce(?3, idx),
+      `UPDATE version SET step = ?2, tries = 0, retry_at = 0, problem = iif(state = 'failed', problem, NULL), idx = coalesce(?3, idx),
          derived = coalesce(?4, derived), warnings = coalesce(?5, warnings) WHERE number = ?1`,
       number,
       json(made.step),

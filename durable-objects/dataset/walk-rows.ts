@@ -19,11 +19,11 @@ export function rowsBeside(sql: SqlStorage, after: string | null, upTo: string |
   return { items, end: rows.length === PAGE_ROWS ? (rows.at(-1)?.key ?? null) : upTo };
 }
 
-/** Of the next rows those that lack a SHA-256. */
+/** Of the next rows those whose SHA-256 nobody has computed. */
 export function rowsUnhashed(sql: SqlStorage, after: string | null): Side<UnhashedRow> {
   const rows = sql
     .exec<{ key: string; size: number; etag: string; hasIt: number }>(
-      "SELECT key, size, etag, sha256 IS NOT NULL AS hasIt FROM object WHERE key > ? ORDER BY key LIMIT ?",
+      "SELECT key, size, etag, sha256 IS NOT NULL AND said = 0 AS hasIt FROM object WHERE key > ? ORDER BY key LIMIT ?",
       after ?? "",
       PAGE_ROWS,
     )

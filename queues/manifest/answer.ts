@@ -40,7 +40,7 @@ export async function writeRows(
   if (!place.ok) return place;
   const said = new Map(rows.map((row) => [row.key, row]));
   const answered = await answerQuestions(place.value, questions, { finder, said });
-  return answered.ok ? ok({ refused }) : answered;
+  return answered.ok ? ok({ refused: bothOf(refused, answered.value.refused) }) : answered;
 }
 
 /** Opens a dataset's bucket, if the dataset is still the one of this id. */
@@ -55,9 +55,12 @@ export async function openPlace(env: Env, name: string, datasetId: string): Prom
 }
 
 /** What became of rows. */
-export type Answered = Pick<WalkCounts, "added" | "changed" | "removed">;
+export type Answered = Pick<WalkCounts, "added" | "changed" | "removed"> & { refused: Refused | null };
 
-const NOTHING: Answered = { added: 0, changed: 0, removed: 0 };
+const NOTHING: Answered = { added: 0, changed: 0, removed: 0, refused: null };
+
+const bothOf = (a: Refused | null, b: Refused | null): Refused | null =>
+  a === null || b === null ? (a ?? b) : { ...b, keys: [...a.keys, ...b.keys] };
 
 export interface Asking {
   /** Who finds what nobody has said. */
@@ -94,6 +97,7 @@ export async function answerQuestions(
     const answered = await dataset.answerRows(config.id, observed.value, told);
     if (!answered.ok) return answered;
     for (const count of ["added", "changed", "removed"] as const) total[count] += answered.value[count];
+    total.refused = bothOf(total.refused, answered.value.refused);
     open = answered.value.questions;
   }
   return ok(total);

@@ -65,6 +65,7 @@ async function tell(owner: Owner, hints: { key: string; etag: string | null }[],
   if (!answered.ok) return answered;
   const put = hints.filter(({ etag }) => etag !== null).map(({ key }) => key);
   await sendShardIndexes(env, { dataset: owner.name, datasetId: owner.id }, put);
-  const { added, changed, removed } = answered.value;
+  const { added, changed, removed, refused } = answered.value;
+  if (refused !== null) return fail(refused.failure);
   return ok({ ...told, written: added + changed, removed });
 }

@@ -73,6 +73,7 @@ async function walkKeys(place: Place, after: string | null, env: Env, name: stri
     asked += found.hints.length;
     counts.listed += found.listed;
     counts.same += found.same;
+    counts.refused += mended.value.refused;
     for (const count of ["added", "changed", "removed"] as const) counts[count] += mended.value[count];
     // An index that is as its row says was read when the row was written.
     const news = found.hints.filter(({ isListed }) => isListed).map(({ key }) => key);
@@ -84,16 +85,18 @@ async function walkKeys(place: Place, after: string | null, env: Env, name: stri
   return ok({ end, counts });
 }
 
-async function mend(
-  place: Place,
-  differences: Difference["hints"],
-): Promise<Result<Pick<WalkCounts, "added" | "changed" | "removed">>> {
+type Mended = Pick<WalkCounts, "added" | "changed" | "removed" | "refused">;
+
+async function mend(place: Place, differences: Difference["hints"]): Promise<Result<Mended>> {
   if (differences.length === 0) return ok(NOTHING_WALKED);
   // Without the ETag: that of the row may be the same, and R2 is asked all the same.
   const hints = differences.map(({ key }) => ({ key, etag: null }));
   const hinted = await place.dataset.hint(place.config.id, hints);
   if (!hinted.ok) return hinted;
-  return answerQuestions(place, hinted.value.questions, { finder: FINDER });
+  const answered = await answerQuestions(place, hinted.value.questions, { finder: FINDER });
+  if (!answered.ok) return answered;
+  // Goes on where the manifest is full: what is gone makes room.
+  return ok({ ...answered.value, refused: answered.value.refused?.keys.length ?? 0 });
 }
 
 /** Reads objects whose rows lack a SHA-256, each pinned to its row's ETag; what has changed meanwhile is left out. */

@@ -8,8 +8,9 @@ import { ACK, type Settlement, settlementOf } from "../settle.ts";
 
 /**
  * Indexes the next stretch of an object's records, and sends the message for the one after it. Safe to run twice: two
- * messages of one stretch make the same index, and the first to keep it is the one that goes on. A chain that was lost
- * is begun again, where it was, by whoever next asks for the records.
+ * messages of one stretch make the same index, and the first to keep it is the one that goes on. One that was killed when it
+ * had kept it sends the next message when it is delivered again; a chain that was lost is begun again, where it was, by whoever
+ * asks for the records ten minutes later.
  */
 export async function indexRecords(
   message: RecordsMessage,

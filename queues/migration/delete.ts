@@ -26,7 +26,7 @@ export async function deleteObjects(message: DeleteMessage, run: Run, sealedKeys
   const { spec } = run;
   const isForced = spec.deletes?.sealed === true;
   // What is sealed is asked after this: no version begins until the manifest knows what was deleted.
-  await run.dataset.holdSealing(spec.datasetId, `${spec.id}/${message.seq}`);
+  await run.dataset.holdSealing(spec.datasetId, holderOf(message, run));
   const sealed = isForced
     ? ok(new Set<string>())
     : await sealedKeys({ id: spec.datasetId, name: spec.dataset }, message.items);
@@ -49,10 +49,10 @@ export async function deleteObjects(message: DeleteMessage, run: Run, sealedKeys
   });
   const told = await tellDeleted(deleted, run);
   lines.push(...deleted.map(({ key, etag }): ReportLine => ({ key, outcome: "deleted", size: null, etag })));
+  if (!told.ok) return giveUp(message, run, told.failure, false);
   // The message comes again; what was deleted by then counts as deleted.
   if (trouble !== null) return giveUp(message, run, trouble);
-  if (!told.ok) return giveUp(message, run, told.failure);
-  await run.dataset.releaseSealing(`${spec.id}/${message.seq}`);
+  await run.dataset.releaseSealing(holderOf(message, run));
   const report = await writeReport(run, message.seq, lines);
   if (!report.ok) return settlementOf(report.failure);
   const outcome = { ...emptyOutcome(), deleted: deleted.length, report: report.value };
@@ -72,12 +72,18 @@ async function tellDeleted(deleted: readonly Item[], { dataset, spec, store }: R
   return answerQuestions(place, hinted.value.questions, { finder: spec.id, isOnPurpose: true });
 }
 
-/** What may pass is tried again later; with anything else, and after too many tries, the run has failed. */
-async function giveUp(message: DeleteMessage, run: Run, problem: Failure): Promise<Settlement> {
+/**
+ * What may pass is tried again later; with anything else, and after too many tries, the run has failed. Versions may be sealed
+ * meanwhile, unless the manifest does not know as yet what was deleted.
+ */
+async function giveUp(message: DeleteMessage, run: Run, problem: Failure, isTold = true): Promise<Settlement> {
+  if (isTold) await run.dataset.releaseSealing(holderOf(message, run));
   if (mayPass(problem.code)) await run.migration.postpone(message, problem, run.tally);
   else await run.migration.failRun(message.seq, problem, run.tally);
   return ACK;
 }
+
+const holderOf = ({ seq }: DeleteMessage, { spec }: Run): string => `${spec.id}/${seq}`;
 
 /** Null: nothing speaks against it. */
 async function whyKept(item: Item, run: Run): Promise<Result<WhyNotDeleted | null>> {

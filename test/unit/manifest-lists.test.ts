@@ -8,7 +8,19 @@ import { formatCsvRecord, formatSha256Line, formatUnsummedLine } from "../../wor
 import { readRecord } from "../../workers/core/migration/csv.ts";
 
 describe("a list for sha256sum", () => {
-  const names = ["plain", "with space", "back\\slash", "new\nline", "return\r", "\\n", "#hash", " first", "*star", "é"];
+  const names = [
+    "plain",
+    "with space",
+    "back\\slash",
+    "new\nline",
+    "return\r",
+    "\\n",
+    "#hash",
+    " first",
+    "*star",
+    "é",
+    "-",
+  ];
 
   it("is what coreutils checks files by, whatever their names, and its comments are passed over", () => {
     const folder = mkdtempSync(join(tmpdir(), "sums-"));

@@ -12,6 +12,16 @@ describe("a registry file", () => {
   });
 });
 
+describe("the names and categories of a registry", () => {
+  it("are in Unicode NFC, in which they are asked for, and none is there in two spellings", () => {
+    const parsed = parseRegistry({ "cafe\u0301": { "e\u0301": "x" } });
+    expect(parsed).toMatchObject({ ok: true, value: [{ category: "caf\u00e9", name: "\u00e9", path: "x" }] });
+    const twice = parseRegistry({ c: { "e\u0301": "x", "\u00e9": "y" } });
+    expect(twice).toMatchObject({ ok: false, failure: { code: "invalid-body", field: "registry.c.\u00e9" } });
+    expect(parseRegistry({ a: "x", c: { a: "y" }, d: { a: "z" } }).ok).toBe(true);
+  });
+});
+
 describe("a registry file that would not come back as it was", () => {
   const deep = `${'{"a":'.repeat(40)}1${"}".repeat(40)}`;
   it.each([

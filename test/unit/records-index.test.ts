@@ -11,7 +11,7 @@ import { hasBroken, parseShard, planReading, stretchOf, within } from "../../wor
 const encode = (text: string) => new TextEncoder().encode(text);
 
 function indexed(bytes: Uint8Array, kind: Kind | null = null, size = bytes.length): Indexed {
-  return { key: "p/a.jsonl", etag: "e1", size, gzip: false, kind };
+  return { key: "p/a.jsonl", etag: "e1", size, gzip: false, said: { kind, encoding: null } };
 }
 
 function indexOf(text: string | Uint8Array, kind: Kind | null = null, chunk = 1000): RecordIndex {

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 
-import { covers, isPrefix, overlaps } from "../../workers/core/capability/scope.ts";
+import { covers, coversFolder, isPrefix, overlaps } from "../../workers/core/capability/scope.ts";
 
 describe("a prefix", () => {
   it("is empty or ends in a slash", () => {
@@ -44,6 +44,35 @@ describe("a scope", () => {
       fc.property(fc.string({ unit: "binary" }), (key) => {
         expect(covers({ prefixes: [""], keys: [] }, key)).toBe(true);
         expect(covers({ prefixes: [], keys: [] }, key)).toBe(false);
+      }),
+    );
+  });
+});
+
+describe("what is told by one key of its whole folder", () => {
+  const opens = (prefixes: string[], keys: string[], key: string) => coversFolder({ prefixes, keys }, key);
+
+  it("is open to a prefix that the folder is in, and not to one within it", () => {
+    expect(opens(["store/"], [], "store/zarr.json")).toBe(true);
+    expect(opens(["store/"], [], "store/deep/zarr.json")).toBe(true);
+    expect(opens([""], [], "zarr.json")).toBe(true);
+    expect(opens(["store/deep/"], [], "store/zarr.json")).toBe(false);
+    expect(opens(["store/"], [], "zarr.json")).toBe(false);
+  });
+
+  it("is not open to who may read that key alone, nor to a prefix that is none", () => {
+    expect(opens([], ["zarr.json", "store/zarr.json"], "zarr.json")).toBe(false);
+    expect(opens(["store/deep/"], ["store/zarr.json"], "store/zarr.json")).toBe(false);
+    expect(opens(["store"], [], "store/zarr.json")).toBe(false);
+    expect(opens(["store/"], [], "store-private/zarr.json")).toBe(false);
+  });
+
+  it("is open only where every key of the folder is", () => {
+    const text = fc.array(fc.constantFrom("a", "b/", "/"), { maxLength: 5 }).map((parts) => parts.join(""));
+    fc.assert(
+      fc.property(fc.array(text, { maxLength: 3 }), text, text, (prefixes, key, below) => {
+        const folder = key.slice(0, key.lastIndexOf("/") + 1);
+        if (opens(prefixes, [], key)) expect(covers({ prefixes, keys: [] }, folder + below)).toBe(true);
       }),
     );
   });

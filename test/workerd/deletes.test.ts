@@ -1,3 +1,4 @@
+import { runInDurableObject } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { openPlace, writeRows } from "../../queues/manifest/answer.ts";
@@ -283,6 +284,9 @@ describe("a run with deleteExtraneous deletes in R2", { timeout: 300_000 }, () =
     expect(await outcomeOf(refused)).toMatchObject({ state: "failed", code: "misconfigured", deleted: 0 });
     await expectNothingLeft(refused);
     await expectManifest(name, ["a", "gone"]);
+    // Who has given up keeps nobody from sealing.
+    const holders = (_: unknown, { storage }: DurableObjectState) => storage.sql.exec("SELECT who FROM hold").toArray();
+    expect(await runInDurableObject(datasetOf(env, name), holders)).toEqual([]);
     const run = await deleting(name, {}, { hand: (letter, seen) => deliver(letter, seen, later) });
     expect(await outcomeOf(run)).toMatchObject({ state: "done", deleted: 1 });
     expect(asked).toBe(3);

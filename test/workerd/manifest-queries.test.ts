@@ -110,6 +110,7 @@ async function costOf(name: string, asked: ManifestQuery, after: Position | null
 describe("a query of the live manifest", () => {
   const name = "mixed";
   let rows: StoredRow[] = [];
+  let gone: RowPage["removed"] = [];
   let seqs: number[] = [];
   const folders = [
     "",
@@ -137,8 +138,18 @@ describe("a query of the live manifest", () => {
     const { rows: there } = await all(name, EVERYTHING, 1000);
     rows = there;
     seqs = [...new Set(there.map(({ seq }) => seq))];
-    expect(rows.length).toBeGreaterThan(300);
+    gone = (await all(name, query({ sort: "changed", changedSince: 0 }), 1000)).removed;
+    expect([rows.length > 300, gone.length]).toEqual([true, 25]);
   });
+
+  /** What a follower of the query is told as removed: what is gone, and what has changed and is not wanted. */
+  const changedBut = ({ prefix, suffix, changedSince }: ManifestQuery, wanted: readonly StoredRow[]): Position[] => {
+    const shown = new Set(wanted.map(({ key }) => key));
+    return [...rows, ...gone]
+      .filter(({ key, seq }) => seq > (changedSince ?? 0) && key.startsWith(prefix) && key.endsWith(suffix))
+      .filter(({ key }) => !shown.has(key))
+      .map(({ key, seq }) => ({ key, seq }));
+  };
 
   it(`finds what a walk over all rows finds, in its order, whatever the page's size (seed ${seed})`, async () => {
     for (let run = 0; run < 300; run++) {
@@ -167,6 +178,11 @@ describe("a query of the live manifest", () => {
         say,
       ).toEqual(expected.map(({ key }) => key));
       expect(found.rows, say).toEqual(expected);
+      // All that has changed since and is of the query's keys: either as it is, or as not wanted any more.
+      const left = asked.changedSince === null ? [] : changedBut(asked, expected);
+      const order = (a: Position, b: Position) => comparePositions(a, b, sort);
+      expect(found.removed.map(({ key, seq }) => ({ key, seq })).toSorted(order), say).toEqual(left.toSorted(order));
+      expect(found.removed, say).toEqual(found.removed.toSorted(order));
       const under = rows.filter(({ key }) => key.startsWith(asked.prefix));
       const prefixes = [...new Set(under.flatMap(({ key }) => commonPrefix(key, asked) ?? []))];
       const ordered = prefixes.toSorted((a, b) => comparePositions({ key: a, seq: 0 }, { key: b, seq: 0 }, sort));
@@ -221,6 +237,36 @@ describe("a listing while the dataset changes", () => {
 });
 
 describe("changedSince", () => {
+  it.each([["changed"], ["-changed"]] as const)(
+    "by %s tells who follows a part of a dataset what has left it, page by page, and what is in it still",
+    async (sort) => {
+      const name = `followed${sort.replace("-", "0")}`;
+      await registerDataset(name, `${name}/`);
+      const dataset = datasetOf(env, name);
+      await put(name, ["raw/a", "raw/b", "raw/c", "processed/d", "raw/gone", "raw/kept"], (index) => index);
+      const since = (await all(name, query({ stage: "raw" }), 10)).pages[0]?.seq ?? 0;
+      must(await dataset.place(["raw/a"], { stage: "processed", category: null }));
+      must(await dataset.place(["raw/b"], { stage: "raw", category: "cats" }));
+      must(await dataset.place(["processed/d"], { stage: "processed", category: "cats" }));
+      await takeOut(dataset, id(name), ["raw/gone"]);
+      for (const limit of [1, 2, 100]) {
+        const { rows, removed } = await all(name, query({ stage: "raw", sort, changedSince: since }), limit);
+        expect(rows.map(({ key }) => key)).toEqual(["raw/b"]);
+        // "processed/d" never was in it: that is not known any more.
+        const left = ["raw/a", "processed/d", "raw/gone"];
+        expect(removed.map(({ key }) => key)).toEqual(sort === "changed" ? left : left.toReversed());
+        expect(removed.every(({ at }) => at > Date.now() - 60_000)).toBe(true);
+      }
+      const keys = async (said: Partial<ManifestQuery>) =>
+        (await all(name, query({ sort, changedSince: since, ...said }), 100)).removed.map(({ key }) => key).toSorted();
+      expect(await keys({})).toEqual(["raw/gone"]);
+      expect(await keys({ prefix: "raw/", category: "cats" })).toEqual(["raw/a", "raw/gone"]);
+      expect(await keys({ suffix: "a", maxSize: 0 })).toEqual([]);
+      expect(await keys({ suffix: "a", minSize: 1 })).toEqual(["raw/a"]);
+      expect(await keys({ modifiedSince: 1000 })).toEqual(["raw/a", "raw/gone"]);
+    },
+  );
+
   it("before the last removal that was forgotten is refused, and one that never was, too", async () => {
     await registerDataset("forgetful", "forgetful/");
     await put("forgetful", ["a", "b"]);
@@ -322,5 +368,31 @@ describe("what a page costs", () => {
     }
     const { rows, pages } = await all("heavy", EVERYTHING, 4000);
     expect([rows.length, pages.length]).toEqual([400, 3]);
+    const folded = await all("heavy", query({ delimiter: "/" }), 4000);
+    expect([folded.rows.length, folded.pages.length]).toEqual([400, 3]);
+  });
+
+  it("never has more than that of all its categories together, and skips and repeats none", async () => {
+    await registerDataset("wide", "wide/");
+    const tags = { tag: "v".repeat(20_000) };
+    const wide = Array.from({ length: 640 }, (_, i) => `raw/c${i % 16}/k${String(i).padStart(3, "0")}`);
+    for (let at = 0; at < 640; at += 80) {
+      const rows = wide.slice(at, at + 80).map((key) => givenRow(key, { tags }));
+      must(await datasetOf(env, "wide").applyRows(id("wide"), rows));
+    }
+    for (const [sort, said] of [
+      ["key", { stage: "raw" }],
+      ["-key", { stage: "raw" }],
+      ["changed", { changedSince: 0 }],
+    ] as const) {
+      const { rows, pages } = await all("wide", query({ sort, ...said }), 4000);
+      const found = rows.map(({ key }) => key);
+      expect(sort === "changed" ? found.toSorted() : found).toEqual(
+        sort === "-key" ? wide.toSorted().toReversed() : wide.toSorted(),
+      );
+      const units = pages.map((page) => JSON.stringify(page).length);
+      expect(Math.max(...units), sort).toBeLessThan(4_500_000);
+      expect(pages.length, sort).toBeLessThan(80);
+    }
   });
 });

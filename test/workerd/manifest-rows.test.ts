@@ -43,7 +43,7 @@ describe("the live manifest", () => {
 
   it("writes no row of another object than it has before R2 has said which of them is there", async () => {
     const applied = must(await dataset.applyRows(ID, [row("a", 99, "size", "g"), row("b", 20, "md5")]));
-    expect(applied).toEqual({ written: 0, questions: [{ key: "a", generation: expect.any(Number) as number }] });
+    expect(applied).toMatchObject({ written: 0, questions: [{ key: "a", generation: expect.any(Number) as number }] });
     expect(await summary()).toEqual({ objects: 3, bytes: 36, proofs: { etag: 1, md5: 1 } });
     const seen = applied.questions.map((question) => ({ ...question, row: row("a", 11, null, "f") }));
     expect(must(await dataset.answerRows(ID, seen))).toMatchObject({ added: 0, changed: 0, removed: 0, questions: [] });
@@ -92,7 +92,7 @@ describe("the live manifest", () => {
   it("takes no row for another dataset of the same name", async () => {
     expect(await dataset.applyRows("ds_02", [row("d", 1, "md5")])).toEqual({
       ok: true,
-      value: { written: 0, questions: [] },
+      value: { written: 0, questions: [], refused: null },
     });
     expect((await summary()).objects).toBe(3);
   });

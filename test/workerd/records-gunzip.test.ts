@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { GzipDamaged, gunzip } from "../../workers/adapters/record-gunzip.ts";
+import { GzipDamaged, GzipInPieces, gunzip } from "../../workers/adapters/record-gunzip.ts";
 import { gzipped, joined } from "./harness/gzip.ts";
 
 /** The bytes in pieces of this length; counts how often they are read from their start. */
@@ -84,6 +84,66 @@ describe("gunzip", () => {
     }
   });
 
+  it.each<[string, () => Promise<Uint8Array>]>([
+    ["nothing", () => gzipped("")],
+    ["nothing, as Go writes it", () => storedGzip(new Uint8Array(0))],
+    ...[1, 255, 256, 65_536, 17_000_000].map((length): [string, () => Promise<Uint8Array>] => [
+      `${length} bytes`,
+      () => gzipped("x".repeat(length)),
+    ]),
+  ])("ignores zeros behind the last member, be it of %s, and none of its own", async (_, make) => {
+    const bytes = joined([await gzipped("first "), await make()]);
+    const { text } = await inflate(bytes, 65_536);
+    for (const zeros of [1, 2, 3, 4, 8, 9, 10, 512, 100_000]) {
+      const padded = await inflate(joined([bytes, new Uint8Array(zeros)]), 65_536);
+      expect([zeros, padded.error, padded.opens, padded.text === text]).toEqual([zeros, null, 1, true]);
+    }
+    const cut = await inflate(
+      joined([
+        bytes.slice(
+          0,
+          bytes.findLastIndex((byte) => byte !== 0),
+        ),
+        new Uint8Array(512),
+      ]),
+    );
+    expect(cut.error).toBeInstanceOf(GzipDamaged);
+  });
+
+  it("takes zeros for nothing else than padding behind the last member", async () => {
+    const [one, zeros] = [await gzipped(TEXT), new Uint8Array(512)];
+    for (const damaged of [joined([one, zeros, one]), joined([one, zeros, Uint8Array.of(1)])]) {
+      expect((await inflate(damaged)).error).toBeInstanceOf(GzipDamaged);
+    }
+    const data = joined([new TextEncoder().encode("a"), new Uint8Array(60_000), new TextEncoder().encode("b")]);
+    for (const piece of [100, 65_536]) {
+      const { text, error } = await inflate(await storedGzip(data), piece);
+      expect([error, text === new TextDecoder().decode(data)]).toEqual([null, true]);
+    }
+  });
+
+  it("inflates members as bgzip makes them, however many and however well they compress", async () => {
+    const block = await gzipped("x".repeat(65_280));
+    const { open, seen } = opened(repeated(block, 2500), 65_536);
+    let length = 0;
+    for await (const chunk of gunzip(open)) length += chunk.length;
+    expect([length, seen.opens]).toEqual([2500 * 65_280, 1]);
+  });
+
+  it("inflates two thousand members, however small, and no more", async () => {
+    const member = await gzipped("1\n");
+    expect(await inflate(repeated(member, 2000), 65_536)).toMatchObject({ error: null, text: "1\n".repeat(2000) });
+    const { error, text } = await inflate(repeated(member, 2001), 65_536);
+    expect(error).toBeInstanceOf(GzipInPieces);
+    expect(text).toBe("1\n".repeat(2000));
+  });
+
+  it("counts no member that only looks like one", async () => {
+    const member = await gzipped("1\n");
+    const { error, opens } = await inflate(joined([repeated(member, 1999), await storedGzip(member)]), 65_536);
+    expect([error, opens]).toEqual([null, 2]);
+  });
+
   it("takes no more than is wanted of what inflates to a thousand times its size, and gives the rest up", async () => {
     const { open, seen } = opened(await gzipped("\n".repeat(64_000_000)), 4096);
     let length = 0;
@@ -95,6 +155,8 @@ describe("gunzip", () => {
     expect(seen).toEqual({ opens: 1, returned: 1 });
   });
 });
+
+const repeated = (bytes: Uint8Array, times: number) => joined(Array.from({ length: times }, () => bytes));
 
 async function storedGzip(data: Uint8Array): Promise<Uint8Array> {
   const whole = await gzipped(data);

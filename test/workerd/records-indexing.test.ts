@@ -43,11 +43,19 @@ const cleared = async () => {
 };
 
 /** What a request does for an object that has no index, with these limits; the failure's code, or the records. */
-async function ask(key: string, { now = Date.now(), limits = LIMITS }: { now?: number; limits?: IndexingLimits } = {}) {
+async function ask(
+  key: string,
+  {
+    now = Date.now(),
+    limits = LIMITS,
+    isDown = false,
+  }: { now?: number; limits?: IndexingLimits; isDown?: boolean } = {},
+) {
   const store = createR2Store(env.DATASETS);
   const looked = must(await lookAt(store, { key: `texts/${key}` }));
   const name: IndexName = { datasetId: "ds_texts", key: `texts/${key}`, etag: looked.info.etag, as: null };
   const send = async (from: number) => {
+    if (isDown) throw new Error("Queue is overloaded.");
     const common = { v: 1 as const, type: "records" as const, dataset: "texts", datasetId: "ds_texts" };
     sent.push({ ...common, key, etag: name.etag, as: null, from });
   };
@@ -121,6 +129,76 @@ describe("an object that is too large for one request", () => {
     expect(sent).toEqual([lost]);
     await deliverAll();
     expect(await ask("lost.jsonl")).toBe(5000);
+  });
+
+  it("of which the queue could not be told is begun by who asks next, and went on with where it was", async () => {
+    await cleared();
+    await putText("untold.jsonl", LINES.join("\n"));
+    expect(await ask("untold.jsonl", { isDown: true })).toMatchObject({ code: "store-unavailable" });
+    expect(await ask("untold.jsonl", { isDown: true })).toMatchObject({ code: "store-unavailable" });
+    expect(await ask("untold.jsonl")).toMatchObject({ code: "records-not-indexed" });
+    expect(await ask("untold.jsonl")).toMatchObject({ code: "records-not-indexed" });
+    expect(sent.map(({ from }) => from)).toEqual([0]);
+    // A chain that is lost while the queue is down goes on where it was.
+    await indexRecords(sent.shift() ?? expect.fail(), seen, LIMITS);
+    const [lost] = sent.splice(0);
+    const now = Date.now() + 700_000;
+    expect(await ask("untold.jsonl", { now, isDown: true })).toMatchObject({ code: "store-unavailable" });
+    await ask("untold.jsonl", { now });
+    expect(sent).toEqual([lost]);
+    await deliverAll();
+    expect(await ask("untold.jsonl")).toBe(5000);
+  });
+
+  it.each([
+    ["before it had sent the next message", false],
+    ["when it had sent it, and not noted that", true],
+  ])("is indexed also where a consumer is killed %s, once it is delivered again", async (_, isSent) => {
+    await cleared();
+    await putText("killed.jsonl", LINES.join("\n"));
+    await ask("killed.jsonl");
+    for (let killed = 0; killed < 2; killed++) {
+      const message = sent.shift() ?? expect.fail();
+      const dies = async (next: RecordsMessage) => {
+        if (isSent) sent.push(next);
+        throw new Error("The isolate exceeded its CPU limit.");
+      };
+      const dying = { ...seen, MANIFEST_QUEUE: { send: dies } as unknown as Queue };
+      expect(await indexRecords(message, dying, LIMITS)).toEqual({ kind: "retry" });
+      sent.length = Math.min(sent.length, 1);
+      expect(await indexRecords(message, seen, LIMITS)).toEqual({ kind: "ack" });
+      // Once more than needed: of that, nothing comes.
+      expect(await indexRecords(message, seen, LIMITS)).toEqual({ kind: "ack" });
+      expect(sent).toEqual(Array(isSent ? 2 : 1).fill(sent[0]));
+      expect(sent[0]?.from).toBeGreaterThan(message.from);
+      if (isSent) sent.shift();
+    }
+    await deliverAll(2);
+    expect(await ask("killed.jsonl")).toBe(5000);
+    expect(await stored(".part")).toEqual([]);
+  });
+
+  it("is the same where two messages of each stretch are worked off at once", async () => {
+    await cleared();
+    await putText("pairs.jsonl", LINES.join("\n"));
+    await ask("pairs.jsonl");
+    for (let rounds = 0; sent.length > 0; rounds++) {
+      expect(rounds).toBeLessThan(20);
+      const [message] = sent.splice(0);
+      if (message === undefined) break;
+      await Promise.all([0, 1].map(() => indexRecords(message, seen, LIMITS)));
+      expect(sent.length).toBeLessThanOrEqual(2);
+    }
+    expect(await ask("pairs.jsonl")).toBe(5000);
+    expect((await readRecords(seen, "/pairs.jsonl?offset=4997")).lines).toEqual(LINES.slice(4997));
+    expect(await stored(".part")).toEqual([]);
+  });
+
+  it("of an encoding that is not read is refused at once", async () => {
+    await cleared();
+    await putText("large.br", "x".repeat(20_000), { contentEncoding: "br" });
+    expect(await ask("large.br")).toBe(0);
+    expect((await readRecords(seen, "/large.br")).problem).toMatchObject({ code: "not-records" });
   });
 
   it("that is another one by now is left, and what was begun forgotten", async () => {

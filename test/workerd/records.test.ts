@@ -115,6 +115,30 @@ describe("GET /v1/datasets/:dataset/records/*key", () => {
     }
   });
 
+  it("of gzip with zeros behind it sends what is before them, as gzip does", async () => {
+    await putText("padded.jsonl.gz", joined([await gzipped(MANY.join("\n")), new Uint8Array(10_240)]));
+    for (const where of ["?limit=1", "?offset=4998"]) {
+      const { lines, end } = await read(`/padded.jsonl.gz${where}`);
+      expect([lines.length, end?.end, end?.total]).toEqual([end?.records, true, 5000]);
+    }
+  });
+
+  it("refuses gzip of thousands of small members, the same the second time, and reads a log of a thousand", async () => {
+    const member = await gzipped('{"a":1}\n');
+    const log = (members: number) => joined(Array.from({ length: members }, () => member));
+    await putText("log.jsonl.gz", log(1000));
+    expect((await read("/log.jsonl.gz?offset=999")).lines).toEqual(['{"a":1}']);
+    await putText("pieces.jsonl.gz", log(12_000));
+    for (const again of [1, 2]) {
+      const watch = watchBucket();
+      const { status, problem } = await read("/pieces.jsonl.gz", { ...seen, DATASETS: watch.bucket });
+      expect([again, status, problem?.["code"], watch.count().gets]).toEqual([again, 409, "not-records", 3 - again]);
+      expect(problem?.["detail"]).toMatch(
+        /more than 2000 gzip members.*Recompress it as one member, or.*at least 32768/,
+      );
+    }
+  });
+
   it("of gzip that is cut short is an error, and no end", async () => {
     await putText("cut.jsonl.gz", (await gzipped(MANY.join("\n"))).slice(0, -9));
     for (const again of [1, 2]) {
@@ -135,6 +159,31 @@ describe("GET /v1/datasets/:dataset/records/*key", () => {
       const { status, problem } = await read(`/${encodeURIComponent(name)}`);
       expect([again, status, problem?.["code"], problem?.["field"]]).toEqual([again, 409, "not-records", "key"]);
     }
+  });
+
+  it("takes what it refused when the same bytes are stored again with what the refusal asks for", async () => {
+    for (const [key, body, was, is] of [
+      ["type", "[1]\n[2]\n", { contentType: "text/plain" }, { contentType: "application/x-ndjson" }],
+      ["encoding", "[1]", { contentEncoding: "br" }, {}],
+    ] as const) {
+      const tag = await putText(key, body, was);
+      for (const where of ["", `?etag=${tag}`]) expect((await read(`/${key}${where}`)).status).toBe(409);
+      expect(await putText(key, body, is)).toBe(tag);
+      // First who names the ETag, and so need not be told which object it is.
+      for (const where of [`?etag=${tag}`, ""]) expect((await read(`/${key}${where}`)).status).toBe(200);
+      await putText(key, body, was);
+      expect((await read(`/${key}`)).status).toBe(409);
+    }
+  });
+
+  it("counts anew where the same bytes are said to be of another kind", async () => {
+    const tag = await putText("said", "[1,2]");
+    expect((await read("/said")).lines).toEqual(["1", "2"]);
+    await putText("said", "[1,2]", { contentType: "application/jsonl" });
+    // Who goes on by the ETag has the records that were counted, until somebody asks for the object as it is.
+    expect((await read(`/said?etag=${tag}&offset=1`)).lines).toEqual(["2"]);
+    expect((await read("/said")).lines).toEqual(["[1,2]"]);
+    expect((await read(`/said?etag=${tag}`)).lines).toEqual(["[1,2]"]);
   });
 
   it("takes lines that are arrays for lines where it is told so", async () => {
@@ -215,6 +264,15 @@ describe("what R2 is asked for", () => {
     ]);
     const unknown = await counted("/many.jsonl?offset=2000&limit=10");
     expect([unknown.data.gets, unknown.system.gets]).toEqual([2, 1]);
+  });
+
+  it("is what is said of the object, once more, before it is refused again", async () => {
+    const tag = await putText("refused.csv", "a,b\n");
+    await read("/refused.csv");
+    for (const where of ["", `?etag=${tag}`]) {
+      const { answer, data, system } = await counted(`/refused.csv${where}`);
+      expect([where, answer.status, data.gets, system.gets]).toEqual([where, 409, 1, 1]);
+    }
   });
 
   it("is no more of the object than from a place before the first record to one behind the last", async () => {

@@ -163,15 +163,6 @@ describe("GET /v1/resolve", () => {
     );
   });
 
-  it("keeps to itself where objects came from, for a token that is limited to datasets", async () => {
-    const { id } = must(await datasetOf(env, "one").config());
-    must(await datasetOf(env, "one").applyRows(id, [givenRow("raw/math/from.json", { origin: "s3://bucket/in/" })]));
-    const asked = { name: "from.json", dataset: "one" };
-    expect((await resolve(asked)).body).toMatchObject({ sourceUri: "s3://bucket/in/raw/math/from.json" });
-    expect((await resolve(asked, LIMITED)).body).not.toHaveProperty("sourceUri");
-    await takeOut(datasetOf(env, "one"), id, ["raw/math/from.json"]);
-  });
-
   it("keeps to the datasets of the token", async () => {
     expect((await resolve({ name: "lone.json" })).body.dataset).toBe("two");
     expect((await resolve({ name: "lone.json" }, LIMITED)).body.code).toBe("nothing-resolved");

@@ -52,6 +52,45 @@ describe("an index of MosaicML shards that was put", () => {
     expect(sent).toEqual([]);
   });
 
+  it("may name a shard twice, and the counts stay right", async () => {
+    await register("twice");
+    const { seen, sent } = keepingSent();
+    const [first, second] = [await store("twice", "raw/s0", "abc".repeat(100)), await store("twice", "raw/s1", "abc")];
+    const said = shard("s0", 300, { sha256: SHA256 });
+    const index = await store("twice", "raw/index.json", indexOf(said, said, said));
+    const put = { "raw/s0": first, "raw/s1": second, "raw/index.json": index };
+    await handOver(
+      Object.entries(put).map(([key, { etag }]) => notification(`twice/${key}`, etag)),
+      seen,
+    );
+    expect(await handOver(sent.splice(0), seen)).toEqual(["ack"]);
+    expect((await rowAt("twice", "raw/s0"))?.sha256).toBe(SHA256);
+    const { summary } = must(await datasetOf(env, "twice").describe());
+    expect([summary.objects, summary.bytes]).toEqual([3, 303 + index.size]);
+  });
+
+  it("only says a SHA-256, and a walk that computes them does so nevertheless, once", async () => {
+    await register("said");
+    const { seen, sent } = keepingSent();
+    const put = await store("said", "model.bin", "abc");
+    const index = await store("said", "index.json", indexOf(shard("model.bin", 3, { sha256: SHA256 })));
+    const news = [notification("said/model.bin", put.etag), notification("said/index.json", index.etag)];
+    await handOver(news, seen);
+    await handOver(sent.splice(0), seen);
+    expect((await rowAt("said", "model.bin"))?.sha256).toBe(SHA256);
+    const hashed = async () => {
+      must(await datasetOf(env, "said").beginWalk(true));
+      await carryWalk("said");
+      return must(await datasetOf(env, "said").walkStatus())?.counts.hashed;
+    };
+    expect([await hashed(), await hashed()]).toEqual([2, 0]);
+    const abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+    expect((await rowAt("said", "model.bin"))?.sha256).toBe(abc);
+    // The index, told once more, does not bring its word back.
+    await handOver([{ v: 1, type: "shard-index", dataset: "said", datasetId: "ds_said", key: "index.json", tries: 0 }]);
+    expect((await rowAt("said", "model.bin"))?.sha256).toBe(abc);
+  });
+
   it("is read again, a few times, for shards whose rows come after it", async () => {
     await register("later");
     const put = await store("later", "0", "abc");

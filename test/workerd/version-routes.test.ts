@@ -1,5 +1,5 @@
 import { env } from "cloudflare:workers";
-import { beforeAll, describe, expect, it } from "vitest";
+import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import { ADMIN, api, apiTokens, READER, request } from "./harness/api.ts";
 import { fillDataset } from "./harness/filled.ts";
 
@@ -207,6 +207,25 @@ describe("a capability of a version", () => {
     ]);
   });
 
+  it("tells a job the second in which its URLs of R2 end, and none after it", async () => {
+    await filled("job-ends", "files", { "in/a": "one" });
+    const clock = vi.spyOn(Date, "now").mockReturnValue(Math.floor(Date.now() / 1000) * 1000 + 999);
+    onTestFinished(() => clock.mockRestore());
+    const { body: job } = await api<JobAnswer>(seen, "POST /v1/jobs", {
+      ...{ name: "j", dataset: "job-ends", input: { prefixes: ["in/"] }, outputPrefix: "out/" },
+    });
+    for (const asked of [
+      { method: "GET", via: "r2", keys: ["in/a"], expiresSeconds: 60 },
+      { method: "PUT", objects: [{ key: "out/b", size: 1, contentType: "text/plain" }], expiresSeconds: 60 },
+    ]) {
+      const { body } = await api<Urls & { expiresAt: string }>(seen, `POST /v1/jobs/${job.id}/urls`, asked, job.token);
+      const { searchParams } = new URL(body.urls[0]?.url ?? "");
+      const from = (searchParams.get("X-Amz-Date") ?? "").replace(/^(.{4})(..)(..T..)(..)(..Z)$/, "$1-$2-$3:$4:$5");
+      const ends = Date.parse(from) + Number(searchParams.get("X-Amz-Expires")) * 1000;
+      expect(body.expiresAt, asked.method).toBe(new Date(ends).toISOString());
+    }
+  });
+
   it("is refused to a job for more keys than can be looked up at once, by name", async () => {
     const { seal } = await filled("wide", "files", { a: "one" });
     await seal();
@@ -276,6 +295,18 @@ describe("a capability of a version", () => {
     }
     const document = await request(seen, `GET ${new URL(files[2]?.url ?? "").pathname}`, undefined, "");
     expect(await document.json()).toMatchObject({ format: "penstock-version/1", number: 1, objects: 1 });
+  });
+
+  it("reads those files, too, where all capabilities were revoked a moment before they were described", async () => {
+    const { seal } = await filled("files-revoked", "files", { a: "one" });
+    await seal();
+    expect((await api(seen, "DELETE /v1/datasets/files-revoked/capabilities")).status).toBe(200);
+    const { body } = await api<{ files: { url: string }[] }>(seen, "GET /v1/datasets/files-revoked/versions/1");
+    for (const { url } of body.files) {
+      const file = await request(seen, `GET ${new URL(url).pathname}`, undefined, "");
+      await file.arrayBuffer();
+      expect(file.status, url).toBe(200);
+    }
   });
 });
 
@@ -354,6 +385,58 @@ describe("a Zarr dataset's version", () => {
       "GET /v1/datasets/v3/manifest?version=1",
     );
     expect(body.objects.find(({ key }) => key === "zarr.json")?.size).toBe(root.length);
+  });
+
+  const plain = '{"zarr_format": 3, "node_type": "group"}';
+  const twoStores = {
+    ...{ "a/zarr.json": plain, "a/open/zarr.json": plain, "a/private/zarr.json": array("7"), "a/private/c/0": "chunk" },
+    ...{ "b/zarr.json": plain, "b/x/zarr.json": array("0") },
+  };
+
+  it("shows by one key nothing of others: its metadata are consolidated for who may read all of it, and else as they are", async () => {
+    const { seal } = await filled("partly", "zarr", twoStores);
+    expect((await seal()).described.body).toMatchObject({ derived: ["a/zarr.json", "b/zarr.json"] });
+    const of = async (scope: object, key: string) => {
+      const { body } = await api(seen, "POST /v1/datasets/partly/capabilities", { ...scope, version: "1" });
+      const root = new URL(String(body["rootUrl"])).pathname;
+      const response = await request(seen, `GET ${root}${key}`, undefined, "");
+      const text = await response.text();
+      return [response.status, text === plain ? "as it is" : text.includes("consolidated_metadata") ? "whole" : ""];
+    };
+    expect(await of({ keys: ["a/zarr.json"] }, "a/private/zarr.json")).toEqual([403, ""]);
+    expect(await of({ keys: ["a/zarr.json"] }, "a/zarr.json")).toEqual([200, "as it is"]);
+    expect(await of({ keys: ["a/zarr.json"], prefixes: ["a/open/", "b/"] }, "a/zarr.json")).toEqual([200, "as it is"]);
+    expect(await of({ prefixes: ["a/"] }, "a/zarr.json")).toEqual([200, "whole"]);
+    expect(await of({ prefixes: [""] }, "b/zarr.json")).toEqual([200, "whole"]);
+  });
+
+  it("has signed URLs that serve what their entries say, to each object alone and to a job", async () => {
+    const { seal } = await filled("told", "zarr", twoStores);
+    await seal();
+    interface Entry {
+      key: string;
+      size: number;
+      etag: string;
+      url: string;
+    }
+    const { body } = await api<{ objects: Entry[] }>(seen, "GET /v1/datasets/told/manifest?version=1&sign=edge");
+    const { body: job } = await api<JobAnswer>(seen, "POST /v1/jobs", {
+      ...{ name: "j", dataset: "told@1", input: { keys: ["a/zarr.json"], prefixes: ["b/"] } },
+    });
+    const asked = { method: "GET", via: "edge", keys: ["a/zarr.json", "b/zarr.json"] };
+    const { body: signed } = await api<{ urls: Entry[] }>(seen, `POST /v1/jobs/${job.id}/urls`, asked, job.token);
+    expect([body.objects.length, signed.urls.length]).toEqual([6, 2]);
+    for (const { key, size, etag, url } of [...body.objects, ...signed.urls]) {
+      const read = await request(seen, `GET ${new URL(url).pathname}`, undefined, "");
+      const served = { size: (await read.arrayBuffer()).byteLength, etag: read.headers.get("etag") };
+      expect([key, served]).toEqual([key, { size, etag: `"${etag}"` }]);
+    }
+    expect(body.objects.find(({ key }) => key === "b/zarr.json")?.size).toBe(plain.length);
+    // By the job's prefix it may read all of the one store, and one key of the other.
+    expect(signed.urls.map(({ key, size }) => [key, size === plain.length])).toEqual([
+      ["a/zarr.json", true],
+      ["b/zarr.json", false],
+    ]);
   });
 
   it("serves .zmetadata of format 2, where the store has none", async () => {

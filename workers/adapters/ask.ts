@@ -17,5 +17,13 @@ export async function asked<T>(whom: string, question: () => Promise<Result<T>>)
   }
 }
 
+/**
+ * Whether an error says that an object could not be asked, and not that its code failed: so the runtime marks what it throws
+ * itself (developers.cloudflare.com/durable-objects/best-practices/error-handling; `durableObjectReset`: workerd, jsg/util.c++).
+ */
+export const isAway = (error: unknown): boolean =>
+  error instanceof Error && AWAY.some((mark) => Reflect.get(error, mark) === true);
+const AWAY = ["retryable", "overloaded", "durableObjectReset"];
+
 /** How a dataset is called in that. */
 export const datasetNamed = (name: string): string => `Dataset "${name}"`;

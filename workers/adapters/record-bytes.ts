@@ -1,7 +1,7 @@
 import { type Failure, failure } from "../core/failure.ts";
 import { fail, ok, type Result } from "../core/result.ts";
 import type { ObjectReader } from "../ports/object-store.ts";
-import { GzipDamaged, gunzip } from "./record-gunzip.ts";
+import { GzipDamaged, GzipInPieces, gunzip } from "./record-gunzip.ts";
 
 /** An object whose bytes are records, at one ETag. */
 export interface RecordObject {
@@ -25,6 +25,7 @@ class RecordsTrouble extends Error {
 /** The failure behind what was thrown while bytes were read. */
 export function troubleOf(error: unknown): Failure {
   if (error instanceof RecordsTrouble) return error.failure;
+  if (error instanceof GzipInPieces) return failure("not-records", error.message);
   if (error instanceof GzipDamaged) return failure("record-broken", `Its gzip data is damaged: ${error.message}.`);
   return failure("store-unavailable", `Reading broke off: ${error instanceof Error ? error.message : String(error)}`);
 }

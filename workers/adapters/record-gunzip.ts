@@ -1,3 +1,5 @@
+import { RECORDS_MEMBER_BYTES, RECORDS_MEMBERS_MAX } from "../core/limits.ts";
+
 /** Bytes that are decompressed between two looks at what came out: deflate makes up to 1,032 of one. */
 const SLICE_BYTES = 32 * 1024;
 /** Bytes that are taken out at a time: more than a slice of text makes as a rule. A read that is not full was the last. */
@@ -10,6 +12,9 @@ const MISTAKES_MAX = 8;
 /** The data is not gzip, or ends too early. */
 export class GzipDamaged extends Error {}
 
+/** It is gzip of so many small members that to inflate it costs far more than its size says. */
+export class GzipInPieces extends Error {}
+
 /**
  * Decompresses gzip, also of several members, one after the other (RFC 1952, section 2.2: what `cat a.gz b.gz`, bgzip and
  * log shippers make).
@@ -17,6 +22,8 @@ export class GzipDamaged extends Error {}
  * `DecompressionStream` takes one member, fails at the first byte behind it, and does not tell where that was (tried: workerd
  * of 2026-11). So each place that looks like a header (one in 2^37 of other data) is taken for one: the member is
  * ended there. Where it was not at its end, the place is remembered as a mistake and the object is read again from its start.
+ *
+ * Behind the last member there may be zeros, as of a tape or of tar: they are ignored, as gzip(1) does.
  *
  * It has no backpressure either: what is written is decompressed at once, whether or not anybody reads. So it is given a
  * little at a time.
@@ -64,6 +71,9 @@ async function* members(
   /** The bytes that are not yet written, and the offset of their first one. */
   let rest = new Uint8Array(0);
   let offset = 0;
+  /** Members that are over, and the bytes in them. */
+  let count = 0;
+  let inflated = 0;
   try {
     for (let isEnd = false; !isEnd;) {
       const next = await compressed.next();
@@ -78,11 +88,15 @@ async function* members(
         rest = rest.slice(until);
         if (header === null) break;
         try {
-          yield* member.end();
+          yield* member.end(false);
         } catch (error) {
           if (error instanceof GzipDamaged) throw new NoMember(offset);
           throw error;
         }
+        count++;
+        inflated += member.inflated;
+        if (count >= RECORDS_MEMBERS_MAX + Math.floor(inflated / RECORDS_MEMBER_BYTES))
+          throw new GzipInPieces(IN_PIECES);
         member = new Member();
         // So that it is not found again: it is the start of this one.
         const length = Math.min(HEADER_BYTES, rest.length);
@@ -91,12 +105,17 @@ async function* members(
         rest = rest.slice(length);
       }
     }
-    yield* member.end();
+    yield* member.end(true);
   } finally {
     await member.cancel();
     await compressed.return();
   }
 }
+
+const IN_PIECES =
+  `it has more than ${RECORDS_MEMBERS_MAX} gzip members beside one for each ${RECORDS_MEMBER_BYTES} bytes inflated, and ` +
+  "each costs time whenever it is read. Recompress it as one member, or as members of at least " +
+  `${RECORDS_MEMBER_BYTES} bytes of text.`;
 
 /** Where in the bytes the header of a further member is, complete; `offset` is that of the first byte. */
 function headerIn(bytes: Uint8Array, offset: number, mistakes: ReadonlySet<number>): number | null {
@@ -121,8 +140,29 @@ class Member {
   #result: ReadableStreamReadResult<Uint8Array> | null = null;
   /** Bytes written since it was last looked what had come of them. */
   #unlooked = 0;
+  /** The last byte that was written, and the zeros behind it, which are not: they may follow the member. */
+  #last = 0;
+  #zeros = 0;
+  /** Bytes that came out. */
+  inflated = 0;
 
   async *write(bytes: Uint8Array): AsyncGenerator<Uint8Array, void, void> {
+    const last = bytes.findLastIndex((byte) => byte !== 0);
+    if (last >= 0) {
+      yield* this.#writeZeros(this.#zeros);
+      yield* this.#write(bytes.subarray(0, last + 1));
+      this.#last = bytes[last] ?? 0;
+      this.#zeros = 0;
+    }
+    this.#zeros += bytes.length - last - 1;
+  }
+
+  async *#writeZeros(count: number): AsyncGenerator<Uint8Array, void, void> {
+    for (let left = count; left > 0; left -= SLICE_BYTES)
+      yield* this.#write(new Uint8Array(Math.min(left, SLICE_BYTES)));
+  }
+
+  async *#write(bytes: Uint8Array): AsyncGenerator<Uint8Array, void, void> {
     for (let at = 0; at < bytes.length;) {
       // What waits for the bytes before they are written has them when they are.
       void this.#begin();
@@ -132,20 +172,43 @@ class Member {
       at += slice.length;
       this.#unlooked += slice.length;
       if (this.#unlooked < SLICE_BYTES) continue;
-      this.#unlooked = 0;
-      for (let isFull = true; isFull;) {
-        // Bytes may come to nothing as yet, and nobody tells that they do.
-        if (this.#result === null) await Promise.race([this.#begin(), scheduler.wait(0)]);
-        const chunk = this.#take();
-        if (chunk === null) break;
-        yield chunk;
-        isFull = chunk.length === OUTPUT_BYTES;
-      }
+      yield* this.#look();
     }
   }
 
-  /** What remains once all bytes are written; fails where they are not a whole member. */
-  async *end(): AsyncGenerator<Uint8Array, void, void> {
+  /** What has come of the bytes that were written. */
+  async *#look(): AsyncGenerator<Uint8Array, void, void> {
+    this.#unlooked = 0;
+    for (let isFull = true; isFull;) {
+      // Bytes may come to nothing as yet, and nobody tells that they do.
+      if (this.#result === null) await Promise.race([this.#begin(), scheduler.wait(0)]);
+      const chunk = this.#take();
+      if (chunk === null) break;
+      yield chunk;
+      isFull = chunk.length === OUTPUT_BYTES;
+    }
+  }
+
+  /** Zeros that a member ends with by itself: those of its length, in 32 bits, lowest byte first (RFC 1952, section 2.3.1). */
+  get #ownZeros(): number {
+    if (this.inflated > 0) return Math.clz32(this.inflated) >> 3;
+    // Of nothing, the checksum is zero, and before it stands 03 00, or 01 00 00 ff ff.
+    return this.#last === 0xff ? 8 : 9;
+  }
+
+  /** Drops the zeros that are not its own. How many are is known when nothing more comes of what was written before them. */
+  async *#trim(): AsyncGenerator<Uint8Array, void, void> {
+    for (let before = -1; before < this.inflated;) {
+      before = this.inflated;
+      yield* this.#look();
+    }
+    this.#zeros = Math.min(this.#zeros, this.#ownZeros);
+  }
+
+  /** What remains once all bytes are written; fails where they are no whole member, but for zeros behind the last one. */
+  async *end(isLast: boolean): AsyncGenerator<Uint8Array, void, void> {
+    if (isLast && this.#zeros > 0) yield* this.#trim();
+    yield* this.#writeZeros(this.#zeros);
     const closed = sound(this.#writer.close());
     closed.catch(() => undefined);
     for (;;) {
@@ -180,6 +243,7 @@ class Member {
     const result = this.#result;
     if (result === null || result.done) return null;
     this.#result = null;
+    this.inflated += result.value.length;
     return result.value;
   }
 }

@@ -3,9 +3,11 @@ import { formatIndex, parseIndex } from "../core/records/index-file.ts";
 import type { Kind } from "../core/records/record.ts";
 import type { RecordIndex } from "../core/records/record-index.ts";
 import { fail, ok, type Result } from "../core/result.ts";
-import type { ObjectStore } from "../ports/object-store.ts";
+import type { ObjectStore, PutOptions } from "../ports/object-store.ts";
 import { sha256Of } from "./digest.ts";
 
+/** Custom metadata: beside the index and not in it, so that to note it leaves the version alone. */
+const TOLD = "told";
 /** Bytes of the checksum at an index's end. */
 const CHECKSUM_BYTES = 32;
 
@@ -18,15 +20,27 @@ export interface IndexName {
   as: Kind | null;
 }
 
+/** An index that is being made, as far as it came. */
+export interface Begun {
+  index: RecordIndex;
+  version: string;
+  /** When that was kept, in milliseconds since 1970. */
+  at: number;
+  /** The queue has a message to go on from here. */
+  isTold: boolean;
+}
+
 /** The indexes of records, in the SYSTEM bucket: finished ones, and such as are being made. */
 export interface RecordIndexes {
   /** A finished index; null where there is none, or one that is damaged or of something else. */
   find(name: IndexName): Promise<Result<RecordIndex | null>>;
   keep(name: IndexName, index: RecordIndex): Promise<Result<null>>;
-  /** An index that is being made, as far as it came; `at` is when that was, in milliseconds since 1970. */
-  findBegun(name: IndexName): Promise<Result<{ index: RecordIndex; version: string; at: number } | null>>;
-  /** Keeps it, if what was there is still of this version (null: nothing); false where somebody else came before. */
-  keepBegun(name: IndexName, index: RecordIndex, was: string | null): Promise<Result<boolean>>;
+  findBegun(name: IndexName): Promise<Result<Begun | null>>;
+  /**
+   * Keeps it, if what was there is still of this version (null: nothing), and answers with the version that it now has: the
+   * same index has the same. Null where somebody else came before.
+   */
+  keepBegun(name: IndexName, index: RecordIndex, was: string | null, isTold: boolean): Promise<Result<string | null>>;
   forgetBegun(name: IndexName): Promise<Result<null>>;
 }
 
@@ -38,16 +52,11 @@ export function recordIndexesIn(system: ObjectStore): RecordIndexes {
     if (!file.ok) return file;
     const index = await verified(file.value);
     const isRight = index !== null && index.key === objectKey && index.etag === etag;
-    return ok(
-      isRight
-        ? { index, version: got.value.etag, at: got.value.lastModified }
-        : { index: null, version: got.value.etag, at: 0 },
-    );
+    return ok({ info: got.value, index: isRight ? index : null });
   };
-  const write = async (key: string, index: RecordIndex, onlyIf?: "absent" | { etag: string }) => {
+  const write = async (key: string, index: RecordIndex, more: Pick<PutOptions, "custom" | "onlyIf">) => {
     const file = await sealed(formatIndex(index));
-    const metadata = { http: { contentType: "application/octet-stream" }, custom: {} };
-    return system.put(key, file, { ...metadata, size: file.length, ...(onlyIf === undefined ? {} : { onlyIf }) });
+    return system.put(key, file, { http: { contentType: "application/octet-stream" }, size: file.length, ...more });
   };
   return {
     async find(name) {
@@ -56,22 +65,28 @@ export function recordIndexesIn(system: ObjectStore): RecordIndexes {
       return ok(found.value?.index?.resume === null ? found.value.index : null);
     },
     async keep(name, index) {
-      const put = await write(await pathOf(name, "idx"), index);
+      const put = await write(await pathOf(name, "idx"), index, { custom: {} });
       return put.ok ? ok(null) : put;
     },
     async findBegun(name) {
       const found = await read(await pathOf(name, "part"), name);
       if (!found.ok || found.value === null) return found.ok ? ok(null) : found;
-      const { index, version, at } = found.value;
-      if (index !== null) return ok({ index, version, at });
+      const { index, info } = found.value;
+      if (index !== null) {
+        return ok({ index, version: info.etag, at: info.lastModified, isTold: info.custom[TOLD] !== undefined });
+      }
       // Damaged: it is begun anew.
       const gone = await system.delete(await pathOf(name, "part"));
       return gone.ok ? ok(null) : gone;
     },
-    async keepBegun(name, index, was) {
-      const put = await write(await pathOf(name, "part"), index, was === null ? "absent" : { etag: was });
-      if (put.ok) return ok(true);
-      return put.failure.code === "precondition-failed" ? ok(false) : put;
+    async keepBegun(name, index, was, isTold) {
+      const custom: Record<string, string> = isTold ? { [TOLD]: "" } : {};
+      const put = await write(await pathOf(name, "part"), index, {
+        custom,
+        onlyIf: was === null ? "absent" : { etag: was },
+      });
+      if (put.ok) return ok(put.value.etag);
+      return put.failure.code === "precondition-failed" ? ok(null) : put;
     },
     async forgetBegun(name) {
       return system.delete(await pathOf(name, "part"));

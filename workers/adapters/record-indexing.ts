@@ -6,13 +6,13 @@ import {
   RECORDS_INLINE_MAX_BYTES,
   RECORDS_STEP_BYTES,
 } from "../core/limits.ts";
-import { type Indexed, IndexBuilder } from "../core/records/index-builder.ts";
+import { IndexBuilder } from "../core/records/index-builder.ts";
 import { isGzip, kindByName } from "../core/records/kind.ts";
-import type { RecordIndex } from "../core/records/record-index.ts";
+import type { RecordIndex, Said } from "../core/records/record-index.ts";
 import { fail, ok, type Result } from "../core/result.ts";
 import type { ObjectInfo, ObjectReader } from "../ports/object-store.ts";
 import { changedObject, openBytes, troubleOf } from "./record-bytes.ts";
-import type { IndexName, RecordIndexes } from "./record-indexes.ts";
+import type { Begun, IndexName, RecordIndexes } from "./record-indexes.ts";
 
 /** Bytes by which the indexing of an object is divided. */
 export interface IndexingLimits {
@@ -40,11 +40,17 @@ const BYTES_PER_SECOND = 100_000_000;
 const RETRY_MIN_SECONDS = 2;
 const RETRY_MAX_SECONDS = 60;
 
+/** What is known of an object before its records are. */
+export interface Looked {
+  info: ObjectInfo;
+  gzip: boolean;
+}
+
 /** What is there, by its first two bytes: with them, and in one operation, comes what is known of the whole. */
 export async function lookAt(
   store: ObjectReader,
   { key, etag }: { key: string; etag?: string },
-): Promise<Result<{ info: ObjectInfo; gzip: boolean }>> {
+): Promise<Result<Looked>> {
   const pin = etag === undefined ? {} : { ifMatch: etag };
   const got = await store.get(key, { range: { kind: "bounded", start: 0, end: 1 }, ...pin });
   if (got.ok) {
@@ -78,16 +84,14 @@ export interface Indexing {
  * The index of an object that has none yet: made here and now, where it is not too large; else by messages, and
  * `records-not-indexed` says when to come back. Who asks meanwhile sends no more of them, unless nothing has happened for long.
  */
-export async function makeIndex(
-  work: Indexing,
-  { info, gzip }: { info: ObjectInfo; gzip: boolean },
-): Promise<Result<RecordIndex>> {
+export async function makeIndex(work: Indexing, { info, gzip }: Looked): Promise<Result<RecordIndex>> {
   const { name, indexes, limits } = work;
   const begun = await indexes.findBegun(name);
   if (!begun.ok) return begun;
+  const builder = builderFor(name, { info, gzip });
+  const isSmall = info.size <= (gzip ? limits.inlineGzipBytes : limits.inlineBytes);
   // One that was begun and is small is more than was thought, inflated.
-  if (begun.value === null && info.size <= (gzip ? limits.inlineGzipBytes : limits.inlineBytes)) {
-    const builder = builderFor(name, info, gzip);
+  if (begun.value === null && (isSmall || builder.isOver)) {
     const scanned = await scan(work, builder, {
       gzip,
       from: 0,
@@ -100,19 +104,44 @@ export async function makeIndex(
       return kept.ok ? ok(index) : kept;
     }
   }
+  const told =
+    begun.value === null
+      ? await keepAndTell(work, builderFor(name, { info, gzip }).pause(), null)
+      : await tellAgain(work, begun.value);
+  if (!told.ok) return told;
   const from = begun.value?.index.resume?.offset ?? 0;
-  if (begun.value === null || work.now - begun.value.at > STALE_MS) {
-    const index = begun.value?.index ?? builderFor(name, info, gzip).pause();
-    const kept = await indexes.keepBegun(name, index, begun.value?.version ?? null);
-    if (!kept.ok) return kept;
-    if (kept.value) await work.send(from);
-  }
   return fail(notIndexed(info.size - from, from, info.size));
 }
 
+/** Tells the queue of what it was not told of, or has seemingly lost. */
+const tellAgain = async (work: Indexing, { index, version, at, isTold }: Begun): Promise<Result<null>> =>
+  isTold && work.now - at <= STALE_MS ? ok(null) : tell(work, index, version);
+
+/** Keeps what was begun, and has the queue go on with it, unless somebody else came before. */
+async function keepAndTell(work: Indexing, index: RecordIndex, was: string | null): Promise<Result<null>> {
+  const kept = await work.indexes.keepBegun(work.name, index, was, false);
+  if (!kept.ok) return kept;
+  return kept.value === null ? ok(null) : tell(work, index, kept.value);
+}
+
 /**
- * The next stretch of an index that is being made, by a message. Nothing is done where another message has done it: it
- * sends the next one itself.
+ * Has the queue go on with what was begun, and notes that it was told. Who is killed before that, or finds the queue down,
+ * leaves it untold: then the message that is delivered again tells it, or who next asks. Told twice, it has two messages of
+ * one stretch, of which the first to be done is the one that goes on.
+ */
+async function tell({ name, indexes, send }: Indexing, index: RecordIndex, version: string): Promise<Result<null>> {
+  try {
+    await send(index.resume?.offset ?? 0);
+  } catch (error) {
+    return fail(failure("store-unavailable", `The queue that has its records indexed is failing: ${String(error)}`));
+  }
+  const noted = await indexes.keepBegun(name, index, version, true);
+  return noted.ok ? ok(null) : noted;
+}
+
+/**
+ * The next stretch of an index that is being made, by a message. Where another message has done it, it is only seen to that
+ * the next one was sent.
  *
  * @param from the byte at which the stretch begins
  */
@@ -120,12 +149,13 @@ export async function stepIndex(work: Indexing, from: number): Promise<Result<nu
   const { name, store, indexes, limits } = work;
   const begun = await indexes.findBegun(name);
   if (!begun.ok) return begun;
-  if (begun.value === null || begun.value.index.resume?.offset !== from) return ok(null);
-  const { index: before, version } = begun.value;
+  if (begun.value === null) return ok(null);
+  const { index: before, version, isTold } = begun.value;
+  if (before.resume?.offset !== from) return isTold ? ok(null) : tell(work, before, version);
   const looked = await lookAt(store, name);
   if (!looked.ok) return isTransient(looked.failure.code) ? looked : indexes.forgetBegun(name);
   const { info, gzip } = looked.value;
-  const builder = from === 0 ? builderFor(name, info, gzip) : new IndexBuilder(before, before);
+  const builder = from === 0 ? builderFor(name, { info, gzip }) : new IndexBuilder(before, before);
   const maxBytes = gzip ? limits.inflatedBytes : limits.stepBytes;
   const scanned = await scan(work, builder, { gzip, from, maxBytes });
   if (!scanned.ok) {
@@ -139,10 +169,7 @@ export async function stepIndex(work: Indexing, from: number): Promise<Result<nu
   } else if (scanned.value === "more" && builder.offset === from) {
     builder.refuse(`it has a record of more than ${limits.stepBytes} bytes, at byte ${from}. ${SPLIT}`);
   } else if (scanned.value === "more") {
-    const kept = await indexes.keepBegun(name, builder.pause(), version);
-    if (!kept.ok) return kept;
-    if (kept.value) await work.send(builder.offset);
-    return ok(null);
+    return keepAndTell(work, builder.pause(), version);
   }
   const kept = await indexes.keep(name, builder.finish());
   return kept.ok ? indexes.forgetBegun(name) : kept;
@@ -150,15 +177,22 @@ export async function stepIndex(work: Indexing, from: number): Promise<Result<nu
 
 const SPLIT = "Store it as several objects, or uncompressed.";
 
-function builderFor(name: IndexName, { size, http }: ObjectInfo, gzip: boolean): IndexBuilder {
-  const { key, etag, as } = name;
-  const indexed: Indexed = { key, etag, size, gzip, kind: as ?? kindByName(key, http.contentType) };
-  const builder = new IndexBuilder(indexed);
-  const { contentEncoding = "" } = http;
-  if (!gzip && contentEncoding !== "" && !/^(?:identity|gzip|aws-chunked)$/i.test(contentEncoding)) {
-    builder.refuse(`its Content-Encoding is "${contentEncoding.slice(0, 64)}", and only gzip is read.`);
-  }
-  return builder;
+function builderFor(name: IndexName, looked: Looked): IndexBuilder {
+  const { key, etag } = name;
+  const { info, gzip } = looked;
+  return new IndexBuilder({ key, etag, size: info.size, gzip, said: saidOf(name, looked) });
+}
+
+function saidOf({ key, as }: IndexName, { info: { http }, gzip }: Looked): Said {
+  const { contentType, contentEncoding = "" } = http;
+  const isRead = gzip || contentEncoding === "" || /^(?:identity|gzip|aws-chunked)$/i.test(contentEncoding);
+  return { kind: as ?? kindByName(key, contentType), encoding: isRead ? null : contentEncoding.slice(0, 64) };
+}
+
+/** Whether what is said of the object is what was when it was indexed: bytes that are put again have the ETag they had. */
+export function isStillSaid({ said }: RecordIndex, name: IndexName, looked: Looked): boolean {
+  const { kind, encoding } = saidOf(name, looked);
+  return said.kind === kind && said.encoding === encoding;
 }
 
 /** Feeds a builder; "more" when there are bytes beyond `maxBytes`, and some record was found whole. */
@@ -180,8 +214,8 @@ async function scan(
     }
   } catch (error) {
     const failed = troubleOf(error);
-    if (failed.code !== "record-broken") return fail(failed);
-    builder.refuse(failed.detail, "record-broken");
+    if (failed.code !== "record-broken" && failed.code !== "not-records") return fail(failed);
+    builder.refuse(failed.detail, failed.code);
   }
   return ok("end");
 }

@@ -21,6 +21,10 @@ const FOOTER_BYTES = 64 * 1024;
 /** Of a footer in memory, a column of one group: measured, with statistics of short keys. */
 const COLUMN_FOOTER_BYTES = 6 * 1024;
 
+const text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+/** hyparquet's own take U+FEFF away where a text begins with it, and a key may. */
+const PARSERS = { stringFromBytes: (bytes: Uint8Array) => text.decode(bytes) };
+
 /** A row group of one of the files of a version. */
 export interface Group {
   file: SealedFile;
@@ -53,7 +57,7 @@ export async function readGroup(
     const metadata = (kept.get(name) as FileMetaData | null) ?? (await readFooter(buffer, name));
     const before = metadata.row_groups.slice(0, index).reduce((sum, { num_rows }) => sum + Number(num_rows), 0);
     const rows = Number(metadata.row_groups[index]?.num_rows ?? 0);
-    const options = { file: buffer, metadata, rowStart: before, rowEnd: before + rows };
+    const options = { file: buffer, metadata, parsers: PARSERS, rowStart: before, rowEnd: before + rows };
     const read = await parquetReadObjects(columns === null ? options : { ...options, columns });
     if (columns === null) kept.set(`${name}&group=${index}`, read, bytesOf(read));
     return ok(read);

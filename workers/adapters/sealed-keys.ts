@@ -28,7 +28,7 @@ export const sealedKeysOf =
       if (!resolver.ok) return resolver;
       const keys = asked.map(({ key }) => key);
       const share = { requests: requests ?? 0, pages: pages ?? 0 };
-      const found = await resolver.value.resolveMany(keys, { original: true, most: share });
+      const found = await resolver.value.resolveMany(keys, { original: () => true, most: share });
       if (!found.ok) return found.failure.code === "too-many-keys" ? tooMany(among.versions.length) : found;
       for (const [index, { key, etag }] of asked.entries()) if (found.value[index]?.etag === etag) sealed.add(key);
     }

@@ -100,8 +100,8 @@ function resolverOf(
       return page.ok ? findEntry(page.value, hash) : page;
     },
 
-    async resolveMany(keys, { original = false, most = LOOK_UP_MOST } = {}) {
-      const found = keys.map((key) => documentAt(key, original));
+    async resolveMany(keys, { original = () => false, most = LOOK_UP_MOST } = {}) {
+      const found = keys.map((key, at) => documentAt(key, original(at)));
       const wanted = new Map<number, { at: number; hash: Uint8Array }[]>();
       for (const [at, key] of keys.entries()) {
         if (found[at] !== null) continue;

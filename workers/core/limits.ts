@@ -159,6 +159,12 @@ export const RECORDS_INLINE_INFLATED_MAX_BYTES = GiB;
 export const RECORDS_STEP_BYTES = GiB;
 /** Records: a compressed object can only be read from its start, so it is indexed by one message, up to this size inflated. */
 export const RECORDS_INFLATED_MAX_BYTES = 8 * GiB;
+/**
+ * Records: gzip members of an object, beside one for each so many bytes inflated. Each costs half a millisecond of CPU, with every
+ * reading; bgzip makes them of 64 KiB.
+ */
+export const RECORDS_MEMBERS_MAX = 2000;
+export const RECORDS_MEMBER_BYTES = 32 * KiB;
 /** Records: bytes between two places of an index, at least. */
 export const RECORDS_STRIDE_BYTES = 64 * KiB;
 /** Records: places of an index, 32 bytes each, near enough: of a larger object they are further apart. */

@@ -1,4 +1,5 @@
 import { Hono } from "hono";
+import { isAway } from "../adapters/ask.ts";
 import { failure } from "../core/failure.ts";
 import { datasetInPath, jobToken, role } from "./auth.ts";
 import { type Gateway, refuse } from "./context.ts";
@@ -96,5 +97,7 @@ app.post("/v1/jobs/:id/finish", jobToken, jobs.finish);
 app.notFound((c) => refuse(c, failure("unknown-route", "See the README for the routes there are.")));
 app.onError((error, c) => {
   console.error(JSON.stringify({ message: "request failed", requestId: c.get("requestId"), error: String(error) }));
+  // Of routes that ask an object as it is, without `asked`.
+  if (isAway(error)) return refuse(c, failure("store-unavailable", "What was asked is away for a moment; ask again."));
   return refuse(c, failure("internal", "The log has this under the request id."));
 });

@@ -34,9 +34,20 @@ export async function readBody<T extends z.ZodType>(
   return check(schema, parsed, "invalid-body");
 }
 
-/** Checks the query parameters of a request; unknown ones are refused by name. */
-export function readQuery<T extends z.ZodType>(c: Ctx, schema: T): Result<z.output<T>> {
-  return check(schema, c.req.query(), "invalid-query");
+/**
+ * Checks the query parameters of a request; unknown ones, and those given twice, are refused by name.
+ *
+ * @param lists names that may be given several times; of these the schema sees the first
+ */
+export function readQuery<T extends z.ZodType>(
+  c: Ctx,
+  schema: T,
+  { lists = [] }: { lists?: readonly string[] } = {},
+): Result<z.output<T>> {
+  const twice = Object.entries(c.req.queries()).find(([name, values]) => values.length > 1 && !lists.includes(name));
+  if (twice === undefined) return check(schema, c.req.query(), "invalid-query");
+  const [field, { length }] = twice;
+  return fail(failure("invalid-query", `${field}: is given ${length} times; give it once.`, { field }));
 }
 
 function check<T extends z.ZodType>(

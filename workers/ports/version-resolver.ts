@@ -7,7 +7,8 @@ import type { Result } from "../core/result.ts";
 export interface VersionResolver {
   /**
    * What is sealed at the key, relative to the dataset's prefix and in Unicode NFC; `object-not-found` for no such key.
-   * `original`: the object itself, though a document that we made is served in its place.
+   * `original`: the object itself, and not a document that we made of its folder's metadata, which is served in its place to
+   * whoever may read all that it tells of.
    */
   resolve(key: string, original?: boolean): Promise<Result<SealedObject>>;
   /**
@@ -18,7 +19,8 @@ export interface VersionResolver {
 }
 
 export interface LookUp {
-  original?: boolean;
+  /** Of the key at this place of the list; false unless given. */
+  original?: (index: number) => boolean;
   /** What it may cost, unless it may cost what fits one request of a client. */
   most?: { requests: number; pages: number };
 }

@@ -18,6 +18,12 @@ export function covers(scope: Scope, key: string): boolean {
   return scope.keys.includes(key) || scope.prefixes.some((prefix) => isPrefix(prefix) && key.startsWith(prefix));
 }
 
+/** Whether the scope opens whatever may be in the key's folder and below: by the key, something may be told of all of it. */
+export function coversFolder(scope: Scope, key: string): boolean {
+  const folder = key.slice(0, key.lastIndexOf("/") + 1);
+  return scope.prefixes.some((prefix) => isPrefix(prefix) && folder.startsWith(prefix));
+}
+
 /**
  * Whether one of two prefixes of a bucket contains the other; the empty one contains every other. Compared in NFC, to
  * which R2 normalises keys: two spellings of one name are one place.

@@ -8,11 +8,12 @@ const quoted = (text: string): string => (/[",\r\n]/.test(text) ? `"${text.repla
 
 /**
  * A line that `sha256sum -c` reads: a name with a backslash or an end of line in it is escaped, which a backslash before the
- * sum says (GNU coreutils manual, "md5sum invocation"; a carriage return since 9.0).
+ * sum says (GNU coreutils manual, "md5sum invocation"; a carriage return since 9.0). A file named "-" is not standard input.
  */
 export function formatSha256Line(sha256: string, key: string): string {
-  const escaped = escapedName(key);
-  return `${escaped === key ? "" : "\\"}${sha256}  ${escaped}\n`;
+  const name = key === "-" ? "./-" : key;
+  const escaped = escapedName(name);
+  return `${escaped === name ? "" : "\\"}${sha256}  ${escaped}\n`;
 }
 
 /** A comment, which `sha256sum -c` passes over: an object whose sum nobody knows is not left out in silence. */

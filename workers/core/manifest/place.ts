@@ -1,4 +1,5 @@
 import * as z from "zod";
+import { storeKey } from "../migration/join.ts";
 import { type Place, type Stage, stageSchema, STAGES } from "./row.ts";
 
 /**
@@ -12,6 +13,9 @@ export interface PlaceRule {
   category?: string | undefined;
 }
 
+/** A category as it is asked for or set, in Unicode NFC: those that keys say are, as the keys. */
+export const categorySchema = (maxLength: number) => z.string().min(1).max(maxLength).transform(storeKey);
+
 /** Rules of one dataset: each key that is written is held against them. */
 export const PLACE_RULES_MAX = 100;
 
@@ -24,9 +28,11 @@ export const placeRuleSchema = z.strictObject({
     .regex(
       PATTERN,
       'must be folders with "/" between them, each a word, "*" or "<category>", and "..." only at the end',
-    ),
+    )
+    // As keys are.
+    .transform(storeKey),
   stage: stageSchema.optional(),
-  category: z.string().min(1).max(256).optional(),
+  category: categorySchema(256).optional(),
 });
 
 /** `processed/<category>/...`, `raw/...`, `acquired/...`, or `<category>/...`. */
@@ -56,7 +62,8 @@ function match(folders: readonly string[], pattern: readonly string[]): { catego
     const folder = folders[index];
     if (folder === undefined) return null;
     if (word === "...") return { category };
-    if (word === "<category>") category = folder;
+    // A folder without a name, as in "raw//x", is no category.
+    if (word === "<category>") category = folder === "" ? null : folder;
     else if (word !== "*" && word !== folder) return null;
   }
   return folders.length === pattern.length ? { category } : null;

@@ -1,3 +1,4 @@
+import { type Failure, failure } from "../failure.ts";
 import { compareUtf8 } from "../migration/utf8-order.ts";
 import type { Stage, StoredRow } from "./row.ts";
 
@@ -7,7 +8,8 @@ export type Sort = (typeof SORTS)[number];
 
 /**
  * Which objects of a manifest are wanted. Null: any. Of what a delimiter folds, and of what was removed, only the key is
- * looked at: the rest is of objects that are there.
+ * looked at: the rest is of objects that are there. With `changedSince`, an object that has changed and is not wanted, but by
+ * its key, is told as removed: it may have been wanted before, and who follows the listing drops it.
  */
 export interface ManifestQuery {
   prefix: string;
@@ -55,7 +57,10 @@ export const positionOfPrefix = (prefix: string): Position => ({ key: prefix, se
 /** One page of what a query finds. It may be shorter than asked for, or empty, and still have a `next`. */
 export interface RowPage {
   rows: StoredRow[];
-  /** Only with `changedSince`. `at` in milliseconds since 1970. */
+  /**
+   * Only with `changedSince`: objects that are gone, or that the query does not want any more, or never did: what they were
+   * before is not kept. `at` in milliseconds since 1970: when they were removed, or changed last.
+   */
   removed: { key: string; at: number; seq: number }[];
   /** Only with a delimiter. */
   prefixes: string[];
@@ -83,6 +88,13 @@ export function matches(row: StoredRow, query: ManifestQuery): boolean {
     (query.changedSince === null || row.seq > query.changedSince) &&
     (query.changedUpTo === null || row.seq <= query.changedUpTo)
   );
+}
+
+/** Refuses a `changedSince` that the dataset, of this `seq`, has not come to. */
+export function checkReached(changedSince: number | null, seq: number): Failure | null {
+  if (changedSince === null || changedSince <= seq) return null;
+  const detail = `changedSince: is ${changedSince}, and the dataset has changed ${seq} times; use what a listing of it gave.`;
+  return failure("invalid-query", detail, { field: "changedSince" });
 }
 
 /** Orders two places of a query's answer. */

@@ -16,6 +16,8 @@ export interface WalkCounts {
   added: number;
   changed: number;
   removed: number;
+  /** Objects without a row for which a full manifest had no room. */
+  refused: number;
   /** Objects that were read for their checksums, and that are too large to be read by one message. */
   hashed: number;
   tooLarge: number;
@@ -27,6 +29,7 @@ export const NOTHING_WALKED: Readonly<WalkCounts> = {
   added: 0,
   changed: 0,
   removed: 0,
+  refused: 0,
   hashed: 0,
   tooLarge: 0,
 };

@@ -1,5 +1,6 @@
 import { failure } from "../failure.ts";
 import { checkKey } from "../http/key-path.ts";
+import { storeKey } from "../migration/join.ts";
 import { fail, ok, type Result } from "../result.ts";
 
 /** Entries of one registry. */
@@ -24,7 +25,7 @@ export interface RegistryEntry {
 
 /**
  * Reads a registry file: `{ "name": "path" }` or `{ "name": { "path": ..., ... } }`, either one below a category. An object
- * without a `path` that is text is a category.
+ * without a `path` that is text is a category. Names and categories are brought to Unicode NFC, in which they are asked for.
  */
 export function parseRegistry(file: Readonly<Record<string, unknown>>): Result<RegistryEntry[]> {
   const entries: RegistryEntry[] = [];
@@ -43,9 +44,14 @@ export function parseRegistry(file: Readonly<Record<string, unknown>>): Result<R
       entries.push(nested);
     }
   }
+  const seen = new Set<string>();
   for (const entry of entries) {
-    const rule = wrongIn(entry);
-    if (rule !== null) return refuse(entry.category === null ? entry.name : `${entry.category}.${entry.name}`, rule);
+    const at = entry.category === null ? entry.name : `${entry.category}.${entry.name}`;
+    // Neither has a NUL in it.
+    const name = `${entry.category ?? ""}\0${entry.name}`;
+    const rule = wrongIn(entry) ?? (seen.has(name) ? "is there twice, in two spellings of one Unicode name" : null);
+    if (rule !== null) return refuse(at, rule);
+    seen.add(name);
   }
   if (entries.length > REGISTRY_MAX)
     return refuse("", `has ${entries.length} names; a dataset's has at most ${REGISTRY_MAX}`);
@@ -89,7 +95,8 @@ const isOdd = (text: string): boolean =>
 const isObject = (value: unknown): value is Readonly<Record<string, unknown>> =>
   typeof value === "object" && value !== null && !Array.isArray(value);
 
-function entryOf(category: string | null, name: string, value: unknown): RegistryEntry | null {
+function entryOf(saidCategory: string | null, saidName: string, value: unknown): RegistryEntry | null {
+  const [category, name] = [saidCategory === null ? null : storeKey(saidCategory), storeKey(saidName)];
   if (typeof value === "string") return { category, name, path: value, more: null };
   if (!isObject(value) || typeof value["path"] !== "string") return null;
   const { path, ...more } = value;

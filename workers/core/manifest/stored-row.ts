@@ -57,12 +57,15 @@ export function rowOfCopy(key: string, stored: Stored, writer: string): Omit<Row
     crc64nvme: found.crc64nvme ?? (crc64nvme === undefined || parseCrc64(crc64nvme) === null ? null : crc64nvme),
     sourceKey: spelt === undefined ? null : decoded(spelt),
     sourceEtag: custom[ORIGIN.etag] ?? null,
-    sourceModifiedAt: Number.isFinite(modifiedAt) && custom[ORIGIN.modifiedAt] !== undefined ? modifiedAt : null,
+    sourceModifiedAt: isTime(modifiedAt) && custom[ORIGIN.modifiedAt] !== undefined ? modifiedAt : null,
     storageClass: rareStorageClass(custom[ORIGIN.storageClass]),
     tags: tags === undefined ? null : parseTags(tags),
     writer: custom[ORIGIN.migration] ?? writer,
   };
 }
+
+/** What a `Date` can be (ECMAScript, 21.4.1.1). */
+const isTime = (milliseconds: number): boolean => Math.abs(milliseconds) <= 8.64e15;
 
 function decoded(text: string): string | null {
   try {

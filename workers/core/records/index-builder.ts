@@ -6,8 +6,8 @@ import type { RecordIndex } from "./record-index.ts";
 import { ArraySplitter } from "./split-array.ts";
 import { LineSplitter } from "./split-lines.ts";
 
-/** What is indexed; `kind` is null where the first byte is to tell. */
-export type Indexed = Pick<RecordIndex, "key" | "etag" | "size" | "gzip"> & { kind: Kind | null };
+/** What is indexed. */
+export type Indexed = Pick<RecordIndex, "key" | "etag" | "size" | "gzip" | "said">;
 
 /** An object none of whose first records can be read is not one of records. */
 const TRIAL_RECORDS = 1000;
@@ -40,13 +40,15 @@ export class IndexBuilder {
   constructor(indexed: Indexed, begun: RecordIndex | null = null) {
     this.#indexed = indexed;
     this.#stride = strideOf(indexed);
-    this.#kind = begun?.kind ?? indexed.kind;
+    this.#kind = begun?.kind ?? indexed.said.kind;
     this.#splitter = this.#kind === null ? null : splitterOf(this.#kind, begun?.resume ?? START);
     this.#places = [...(begun?.places ?? [])];
     this.#named = [...(begun?.named ?? [])];
     this.#records = begun?.records ?? 0;
     this.#broken = begun?.broken ?? 0;
     this.#lastOffset = this.#places.at(-4) ?? Number.NEGATIVE_INFINITY;
+    const { encoding } = indexed.said;
+    if (encoding !== null) this.refuse(`its Content-Encoding is "${encoding}", and only gzip is read.`);
   }
 
   /** Whether more bytes would change nothing: the object was found to be none of records. */
@@ -121,7 +123,7 @@ export class IndexBuilder {
     this.#broken++;
     if (this.#named.length < BROKEN_NAMED_MAX) this.#named.push({ record, line, reason });
     // Of a JSON text on many lines, some are JSON by chance.
-    if (record === 0 && this.#indexed.kind === null && this.#kind === "lines") return this.refuse(FIRST_LINE);
+    if (record === 0 && this.#indexed.said.kind === null && this.#kind === "lines") return this.refuse(FIRST_LINE);
     if (this.#broken === TRIAL_RECORDS && this.#records === TRIAL_RECORDS) this.#refuseAll();
   }
 
@@ -131,12 +133,13 @@ export class IndexBuilder {
   }
 
   #index(resume: Resume | null): RecordIndex {
-    const { key, etag, size, gzip } = this.#indexed;
+    const { key, etag, size, gzip, said } = this.#indexed;
     return {
       key,
       etag,
       size,
       gzip,
+      said,
       kind: this.#kind ?? "lines",
       records: this.#records,
       broken: this.#broken,

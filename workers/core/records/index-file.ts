@@ -7,14 +7,14 @@ import { PLACE_NUMBERS, type RecordIndex } from "./record-index.ts";
  *
  *     bytes            content
  *     0 to 7           "PSTKRECS"
- *     8 to 11          the layout's version, uint32: 1
+ *     8 to 11          the layout's version, uint32: 2
  *     12 to 15         the head's length in bytes, uint32; blanks at its end make it a multiple of 8
  *     16 to ...        the head: JSON, as in `head` below
  *     from there on    the places: four float64 each (offset, record, line, broken records before), `places` of them
  *     the last 32      SHA-256 of all before; not known here, see adapters/record-indexes.ts
  */
 const MAGIC = "PSTKRECS";
-const VERSION = 1;
+const VERSION = 2;
 const HEAD_AT = 16;
 
 const count = z.number().int().nonnegative();
@@ -25,6 +25,7 @@ const head = z.strictObject({
   etag: z.string(),
   size: count,
   gzip: z.boolean(),
+  said: z.strictObject({ kind: z.enum(KINDS).nullable(), encoding: z.string().nullable() }),
   kind: z.enum(KINDS),
   records: count,
   broken: count,

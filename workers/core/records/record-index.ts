@@ -1,5 +1,13 @@
 import type { BrokenRecord, Kind, Place, Resume } from "./record.ts";
 
+/** What is said of an object's bytes, by the caller or beside them. */
+export interface Said {
+  /** By the caller, its name or its Content-Type; null: its first byte tells. */
+  kind: Kind | null;
+  /** The Content-Encoding, where it is one that is not read here; else null. */
+  encoding: string | null;
+}
+
 /** Numbers of one place of an index. */
 export const PLACE_NUMBERS = 4;
 
@@ -15,6 +23,8 @@ export interface RecordIndex {
   size: number;
   /** It is stored compressed: then offsets are those of the decompressed bytes, and reading begins at the start. */
   gzip: boolean;
+  /** What was said of it, which may change while its bytes and its ETag do not. */
+  said: Said;
   kind: Kind;
   /** Records, also those that cannot be read. */
   records: number;

@@ -1,5 +1,6 @@
 import * as z from "zod";
 import { CAPABILITY_DEFAULT_SECONDS, PRESIGN_MAX_SECONDS } from "../../core/limits.ts";
+import { wholeNumber } from "../paging.ts";
 
 /** A root of the caller's own: the objects are expected under it by their keys. */
 const base = z
@@ -13,7 +14,7 @@ const base = z
 const urls = {
   sign: z.enum(["edge"]).optional(),
   /** Seconds for which signed URLs are good. */
-  expiresSeconds: z.coerce.number().int().min(1).max(PRESIGN_MAX_SECONDS).default(CAPABILITY_DEFAULT_SECONDS),
+  expiresSeconds: wholeNumber(1, PRESIGN_MAX_SECONDS).default(CAPABILITY_DEFAULT_SECONDS),
   base: base.optional(),
 };
 

@@ -84,10 +84,10 @@ export const urlsUnder = (base: string): Urls => ({
 /** URLs at the edge, with one capability for all objects of the version, or for its files. */
 export async function signedUrls(
   c: Ctx,
-  { name, sealed }: Exported,
+  { name, sealed }: Pick<Exported, "name" | "sealed">,
   of: "objects" | "files",
   expiresSeconds: number,
-): Promise<Result<Urls & { config: DatasetConfig }>> {
+): Promise<Result<Urls & { config: DatasetConfig; serverTime: string }>> {
   // By the dataset's own clock, which revokes too: see `mint`.
   const view = await asked(datasetNamed(name), async () => datasetOf(c.env, name).readerView());
   if (!view.ok) return view;
@@ -99,5 +99,6 @@ export async function signedUrls(
   const root = await signedRoot(c, dataset, scope, null, expiresSeconds, { notBefore, version });
   if ("failure" in root) return fail(root.failure);
   const base = root.rootUrl.slice(0, -1);
-  return ok({ config, of: (key) => formatDataUrl(base, key), root: root.rootUrl, expiresAt: root.expiresAt });
+  const { rootUrl, expiresAt, serverTime } = root;
+  return ok({ config, of: (key) => formatDataUrl(base, key), root: rootUrl, expiresAt, serverTime });
 }

@@ -3,8 +3,8 @@ import { sourceUriOf, type StoredRow } from "../../core/manifest/row.ts";
 
 const time = (at: number): string => new Date(at).toISOString();
 
-/** An object as the API shows it; without `sourceUri` to whoever may learn nothing of sources. */
-export const entryOf = (row: StoredRow, mayKnowSource: boolean) => ({
+/** An object as the API shows it. Where it came from is told to whoever may read its dataset. */
+export const entryOf = (row: StoredRow) => ({
   key: row.key,
   size: row.size,
   etag: row.etag,
@@ -18,7 +18,7 @@ export const entryOf = (row: StoredRow, mayKnowSource: boolean) => ({
   category: row.category,
   storageClass: row.storageClass,
   tags: row.tags,
-  ...(mayKnowSource ? { sourceUri: sourceUriOf(row) } : {}),
+  sourceUri: sourceUriOf(row),
   sourceEtag: row.sourceEtag,
   sourceModifiedAt: row.sourceModifiedAt === null ? null : time(row.sourceModifiedAt),
   writer: row.writer,
@@ -29,9 +29,6 @@ export const entryOf = (row: StoredRow, mayKnowSource: boolean) => ({
 });
 
 export type Entry = ReturnType<typeof entryOf>;
-
-/** The same of a row that goes into a table, whose columns are always there. */
-export const withoutSource = (row: StoredRow): StoredRow => ({ ...row, origin: null, sourceKey: null });
 
 /** An object that is no more, in a listing of changes. */
 export const removedOf = ({ key, at, seq }: { key: string; at: number; seq: number }) => ({

@@ -1,12 +1,14 @@
 import * as z from "zod";
 import { CAPABILITY_DEFAULT_SECONDS, KEY_MAX_BYTES, LIST_MAX_KEYS, PRESIGN_MAX_SECONDS } from "../../core/limits.ts";
 import { type Failure, failure } from "../../core/failure.ts";
+import { categorySchema } from "../../core/manifest/place.ts";
 import { type ManifestQuery, SORTS } from "../../core/manifest/query.ts";
 import { stageSchema } from "../../core/manifest/row.ts";
 import { storeKey } from "../../core/migration/join.ts";
 import { fail, ok, type Result } from "../../core/result.ts";
 import { readQuery } from "../body.ts";
 import type { Ctx } from "../context.ts";
+import { wholeNumber } from "../paging.ts";
 
 export const FORMATS = ["json", "ndjson", "csv", "sha256sum", "parquet"] as const;
 export type Format = (typeof FORMATS)[number];
@@ -17,7 +19,7 @@ const PARQUET_ROWS_MAX = 50_000;
 const JSON_ROWS = 100;
 
 const keyPart = z.string().max(KEY_MAX_BYTES).transform(storeKey);
-const bytes = z.coerce.number().int().min(0);
+const bytes = wholeNumber(0);
 
 const manifestSchema = z.strictObject({
   version: z.string().min(1).max(64).default("live"),
@@ -25,19 +27,19 @@ const manifestSchema = z.strictObject({
   delimiter: z.string().min(1).max(16).transform(storeKey).optional(),
   suffix: keyPart.default(""),
   stage: stageSchema.optional(),
-  category: z.string().min(1).max(1024).optional(),
+  category: categorySchema(KEY_MAX_BYTES).optional(),
   minSize: bytes.optional(),
   maxSize: bytes.optional(),
   modifiedSince: z.iso
     .datetime({ offset: true, error: "is a time of RFC 3339, such as 2026-10-01T00:00:00Z" })
     .optional(),
-  changedSince: z.coerce.number().int().min(0).optional(),
+  changedSince: wholeNumber(0).optional(),
   sort: z.enum(SORTS).optional(),
-  limit: z.coerce.number().int().min(1).max(Number.MAX_SAFE_INTEGER).optional(),
+  limit: wholeNumber(1).optional(),
   cursor: z.string().optional(),
   format: z.enum(FORMATS).default("json"),
   sign: z.enum(["edge", "r2"]).optional(),
-  expiresSeconds: z.coerce.number().int().min(1).max(PRESIGN_MAX_SECONDS).optional(),
+  expiresSeconds: wholeNumber(1, PRESIGN_MAX_SECONDS).optional(),
 });
 
 /** What a request wants of a manifest. */

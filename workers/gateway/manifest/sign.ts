@@ -77,7 +77,8 @@ async function presigner(
   const { buckets, r2Endpoint, r2Credentials } = c.get("config");
   const bucket = buckets.get(dataset.bucket);
   if (bucket === undefined) return fail(unnamed(dataset.bucket));
-  const now = Date.now();
+  // As the URL says it, in whole seconds.
+  const now = Math.floor(Date.now() / 1000) * 1000;
   const endpoint = { endpoint: r2Endpoint, region: "auto", addressing: "path" as const, ...r2Credentials };
   const presign = await createPresigner(webHmac, endpoint, now);
   return ok({

@@ -12,7 +12,6 @@ export interface Streamed {
   listing: Listing;
   /** Whether it is the live manifest, which has changes. */
   isLive: boolean;
-  mayKnowSource: boolean;
   signer: Signer | null;
   format: (cursor: ManifestCursor) => string;
   /** Where the listing was begun, to be asked again for URLs that are new. */
@@ -37,7 +36,7 @@ export async function signed(row: StoredRow, signer: Signer | null): Promise<obj
  * answer without it was cut off. What goes wrong on the way is said in its place, with the cursor to go on from.
  */
 export async function* ndjson(streamed: Streamed): Chunks {
-  const { listing, mayKnowSource, signer } = streamed;
+  const { listing, signer } = streamed;
   let objects = 0;
   let bytes = 0;
   for (;;) {
@@ -52,7 +51,7 @@ export async function* ndjson(streamed: Streamed): Chunks {
     const { rows, removed, prefixes } = page.value;
     const lines: string[] = [];
     for (const row of rows) {
-      lines.push(json({ ...entryOf(row, mayKnowSource), ...(await signed(row, signer)) }));
+      lines.push(json({ ...entryOf(row), ...(await signed(row, signer)) }));
       bytes += row.size;
     }
     objects += rows.length;
@@ -97,13 +96,13 @@ const COLUMNS = [
 ] as const satisfies readonly (keyof Entry)[];
 
 /** RFC 4180 with a header. There is no room for a failure in it: what goes wrong breaks the transfer off. */
-export async function* csv({ listing, mayKnowSource, signer }: Streamed): Chunks {
+export async function* csv({ listing, signer }: Pick<Streamed, "listing" | "signer">): Chunks {
   yield encode([formatCsvRecord([...COLUMNS, ...(signer === null ? [] : ["url", "headers", "expiresAt"])])]);
   for await (const { rows } of whole(listing)) {
     const lines: string[] = [];
     for (const row of rows) {
-      const entry = entryOf(row, mayKnowSource);
-      const fields = COLUMNS.map((name) => (name === "tags" ? textOf(entry.tags) : (entry[name] ?? null)));
+      const entry = entryOf(row);
+      const fields = COLUMNS.map((name) => (name === "tags" ? textOf(entry.tags) : entry[name]));
       lines.push(formatCsvRecord([...fields, ...(signer === null ? [] : await urlFields(row, signer))]));
     }
     if (lines.length > 0) yield encode(lines);

@@ -126,6 +126,7 @@ async function readTarget(context: Context, timing: ServerTiming): Promise<Read>
         key,
         version: version.value,
         versionName,
+        scope: { prefixes: claims.pfx, keys: claims.keys },
         request: conditionsOf(request, method),
         isolate,
         timing,

@@ -4,6 +4,7 @@ import { datasetOf } from "../../adapters/objects.ts";
 import { createR2Store } from "../../adapters/r2-store.ts";
 import { r2StoreOf } from "../../adapters/r2-stores.ts";
 import { sourceStoreOf } from "../../adapters/source-stores.ts";
+import { coversFolder, type Scope } from "../../core/capability/scope.ts";
 import { type Failure, type FailureCode, failure, isTransient } from "../../core/failure.ts";
 import { checkKey } from "../../core/http/key-path.ts";
 import { storeKey } from "../../core/migration/join.ts";
@@ -23,6 +24,8 @@ export interface DatasetRead {
   /** Null on `live`. */
   version: VersionResolver | null;
   versionName: string;
+  /** What the capability opens. */
+  scope: Scope;
   request: ReadRequest;
   isolate: Isolate;
   timing: ServerTiming;
@@ -134,7 +137,10 @@ async function readSealed(
   storedKey: string,
   version: VersionResolver,
 ): Promise<Result<Reading>> {
-  const sealed = await read.timing.time("resolve", version.resolve(storeKey(read.key)));
+  const sealed = await read.timing.time(
+    "resolve",
+    version.resolve(storeKey(read.key), !coversFolder(read.scope, read.key)),
+  );
   if (!sealed.ok) return sealed;
   const { document } = sealed.value;
   const store = document === undefined ? r2 : readerOf(read, createR2Store(read.env.SYSTEM), "SYSTEM", "r2");

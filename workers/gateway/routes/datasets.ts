@@ -7,6 +7,7 @@ import { markBusy } from "../../adapters/mark-busy.ts";
 import { datasetOf, directoryOf } from "../../adapters/objects.ts";
 import { nextTick } from "../../adapters/schedule.ts";
 import { type Failure, failure } from "../../core/failure.ts";
+import { KEY_MAX_BYTES } from "../../core/limits.ts";
 import {
   changesOf,
   DATASET_KINDS,
@@ -16,6 +17,7 @@ import {
   datasetPatchSchema,
   nameSchema,
 } from "../../core/manifest/dataset.ts";
+import { categorySchema } from "../../core/manifest/place.ts";
 import { stageSchema } from "../../core/manifest/row.ts";
 import { fail, ok, type Result } from "../../core/result.ts";
 import { tokenOf } from "../auth.ts";
@@ -30,7 +32,7 @@ const listQuery = z.strictObject({
   ...pageQuery,
   kind: z.enum(DATASET_KINDS).optional(),
   stage: stageSchema.optional(),
-  category: z.string().min(1).max(1024).optional(),
+  category: categorySchema(KEY_MAX_BYTES).optional(),
 });
 
 /**

@@ -1,7 +1,7 @@
 import { datasetOf } from "../../adapters/objects.ts";
 import { findSealed } from "../../adapters/sealed-versions.ts";
-import { covers } from "../../core/capability/scope.ts";
-import { type JobSpec, outputScope, type UrlsBody } from "../../core/jobs/job.ts";
+import { covers, coversFolder } from "../../core/capability/scope.ts";
+import { type JobSpec, outputScope, readScope, type UrlsBody } from "../../core/jobs/job.ts";
 import { storeKey } from "../../core/migration/join.ts";
 import { fail, ok, type Result } from "../../core/result.ts";
 import type { SealedObject } from "../../ports/version-resolver.ts";
@@ -45,7 +45,9 @@ export async function expectObjects(
   const resolver = await findSealed(c.env, { id: datasetId, name: datasetName }, version, waitUntil);
   if (!resolver.ok) return resolver;
   const keys = sealed.map(({ key }) => storeKey(key));
-  const found = await resolver.value.resolveMany(keys, { original: body.via === "r2" });
+  const scope = readScope(spec);
+  const original = (index: number) => body.via === "r2" || !coversFolder(scope, sealed[index]?.key ?? "");
+  const found = await resolver.value.resolveMany(keys, { original });
   if (!found.ok) {
     return fail(found.failure.code === "too-many-keys" ? { ...found.failure, field: "keys" } : found.failure);
   }

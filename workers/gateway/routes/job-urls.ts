@@ -35,7 +35,8 @@ export async function urls(c: Ctx): Promise<Response> {
     const announced = await job.announce(outputs);
     if (!announced.ok) return refuse(c, announced.failure);
   } else if (await job.hasEnded()) return refuse(c, failure("job-ended", `The job has ended; start another.`));
-  const now = Date.now();
+  // As the URLs of R2 say it, in whole seconds.
+  const now = Math.floor(Date.now() / 1000) * 1000;
   // Not beyond the job's own life.
   const expiresSeconds = Math.max(1, Math.min(body.value.expiresSeconds, Math.floor((spec.expiresAt - now) / 1000)));
   const signed =

@@ -2,12 +2,12 @@ import { rowsToParquet } from "../../adapters/parquet-rows.ts";
 import { sha256Hex } from "../../adapters/web-hmac.ts";
 import { documentHeaders, unchanged } from "../tagged.ts";
 import { boundTo, formatManifestCursor, type ManifestCursor, parseManifestCursor } from "../../core/manifest/cursor.ts";
+import { checkReached } from "../../core/manifest/query.ts";
 import type { StoredRow } from "../../core/manifest/row.ts";
 import { ok, type Result } from "../../core/result.ts";
-import { tokenOf } from "../auth.ts";
 import { type Ctx, refuse } from "../context.ts";
-import { entryOf, removedOf, withoutSource } from "../manifest/entry.ts";
-import { Listing } from "../manifest/listing.ts";
+import { entryOf, removedOf } from "../manifest/entry.ts";
+import { Listing, PAGES_MAX } from "../manifest/listing.ts";
 import { type Asked, type Format, readManifestQuery } from "../manifest/query.ts";
 import { type Signer, signerOf } from "../manifest/sign.ts";
 import { csv, ndjson, sha256sum, signed, type Streamed } from "../manifest/stream.ts";
@@ -39,7 +39,6 @@ interface Question {
   bound: string;
   begun: ManifestCursor | null;
   signer: Signer | null;
-  mayKnowSource: boolean;
   headers: Record<string, string>;
 }
 
@@ -56,14 +55,16 @@ export async function manifest(c: Ctx): Promise<Response> {
   const bound = (await sha256Hex(boundTo(source.datasetId, source.number, asked.query))).slice(0, 16);
   const begun = asked.cursor === null ? ok(null) : parseManifestCursor(asked.cursor, bound);
   if (!begun.ok) return refuse(c, begun.failure);
-  const mayKnowSource = tokenOf(c).datasets === undefined;
-  const etag = sign === null ? await etagOf(asked, source, bound, mayKnowSource) : null;
+  // Before a condition is looked at: what is wrong is not what anyone holds.
+  const beyond = source.seq === null ? null : checkReached(asked.query.changedSince, source.seq);
+  if (beyond !== null) return refuse(c, beyond);
+  const etag = sign === null ? await etagOf(asked, source, bound) : null;
   const headers = documentHeaders(c, TYPES[format], etag);
   const held = unchanged(c, etag, headers);
   if (held !== null) return held;
   const signer = await openSigner(c, name, asked, source);
   if (!signer.ok) return refuse(c, signer.failure);
-  const question = { name, asked, source, bound, begun: begun.value, signer: signer.value, mayKnowSource, headers };
+  const question = { name, asked, source, bound, begun: begun.value, signer: signer.value, headers };
   if (format === "json") return onePage(c, question);
   if (format === "parquet") return oneFile(c, question);
   const listing = listingOf(question);
@@ -80,25 +81,25 @@ async function openSigner(c: Ctx, name: string, asked: Asked, source: RowSource)
   return signerOf(c, name, asked.sign, source.number, asked.expiresSeconds);
 }
 
-const listingOf = ({ source, asked, begun }: Question): Listing => new Listing(source, asked.query, begun, asked.limit);
+const listingOf = ({ source, asked: { query, limit, sign }, begun }: Question): Listing =>
+  new Listing(source, query, begun, limit, sign === null ? PAGES_MAX.shown : PAGES_MAX.signed);
 
 const streamed = (question: Question, listing: Listing): Streamed => ({
   listing,
   isLive: question.source.number === null,
-  mayKnowSource: question.mayKnowSource,
   signer: question.signer,
   format: (cursor) => formatManifestCursor(question.bound, cursor),
   begun: question.begun,
 });
 
 async function onePage(c: Ctx, question: Question): Promise<Response> {
-  const { name, source, signer, bound, begun, mayKnowSource, headers } = question;
+  const { name, source, signer, bound, begun, headers } = question;
   const listing = listingOf(question);
   const page = await listing.next();
   if (!page.ok) return refuse(c, page.failure);
   const { rows = [], removed = [], prefixes = [] } = page.value ?? {};
   const objects: object[] = [];
-  for (const row of rows) objects.push({ ...entryOf(row, mayKnowSource), ...(await signed(row, signer)) });
+  for (const row of rows) objects.push({ ...entryOf(row), ...(await signed(row, signer)) });
   const { cursor } = listing;
   const { delimiter, changedSince } = question.asked.query;
   const body = {
@@ -132,7 +133,7 @@ async function oneFile(c: Ctx, question: Question): Promise<Response> {
     if (page.value === null) break;
     for (const row of page.value.rows) {
       units += unitsOf(row);
-      rows.push(question.mayKnowSource ? row : withoutSource(row));
+      rows.push(row);
     }
   }
   const { cursor } = listing;
@@ -155,22 +156,8 @@ function nextLink(c: Ctx, { name, bound }: Question, cursor: ManifestCursor): st
  * Weak: two answers of one tag say the same. Of the live manifest it is that of the `seq` before the page was read, so that
  * what is newer than its tag is asked for once more, and what is older never held.
  */
-async function etagOf(
-  { format, cursor, limit }: Asked,
-  source: RowSource,
-  bound: string,
-  mayKnowSource: boolean,
-): Promise<string> {
+async function etagOf({ format, cursor, limit }: Asked, source: RowSource, bound: string): Promise<string> {
   const { datasetId, version, seq } = source;
-  const said = JSON.stringify([
-    datasetId,
-    version,
-    seq ?? "sealed",
-    bound,
-    format,
-    cursor,
-    String(limit),
-    mayKnowSource,
-  ]);
+  const said = JSON.stringify([datasetId, version, seq ?? "sealed", bound, format, cursor, String(limit)]);
   return (await sha256Hex(said)).slice(0, 32);
 }

@@ -31,7 +31,7 @@ const COMPLETE = "x-penstock-complete";
  * (RFC 8288).
  */
 export async function report(c: Ctx): Promise<Response> {
-  const query = readQuery(c, reportQuery);
+  const query = readQuery(c, reportQuery, { lists: ["outcome"] });
   if (!query.ok) return refuse(c, query.failure);
   const outcomes = parseOutcomes(c.req.queries("outcome"));
   if (!outcomes.ok) return refuse(c, outcomes.failure);

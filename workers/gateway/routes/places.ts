@@ -4,6 +4,7 @@ import { datasetOf } from "../../adapters/objects.ts";
 import { failure } from "../../core/failure.ts";
 import { BODY_MAX_BYTES } from "../../core/limits.ts";
 import { keySchema } from "../../core/manifest/dataset.ts";
+import { categorySchema } from "../../core/manifest/place.ts";
 import { type Place, stageSchema } from "../../core/manifest/row.ts";
 import { storeKey } from "../../core/migration/join.ts";
 import { readBody } from "../body.ts";
@@ -23,7 +24,7 @@ const placesBody = z
     prefix: z.string().max(1024).optional(),
     /** Both, for both are set; null is none. */
     stage: stageSchema.nullable().optional(),
-    category: z.string().min(1).max(256).nullable().optional(),
+    category: categorySchema(256).nullable().optional(),
     /** Back to what the rules say. */
     reset: z.literal(true).optional(),
     cursor: cursorSchema.optional(),
@@ -44,6 +45,12 @@ const placesBody = z
     error: "say both stage and category; null is none",
     path: ["stage"],
   });
+
+const OTHER_CURSOR = failure(
+  "invalid-cursor",
+  "cursor: is of another prefix or list; send the same again as it came with, or begin anew without it.",
+  { field: "cursor" },
+);
 
 /**
  * `POST /v1/datasets/:dataset/places`: sets stage and category of objects by the owner's word, which no rule changes, or has
@@ -72,12 +79,14 @@ export async function place(c: Ctx): Promise<Response> {
     return answer(c, { dataset: name, objects: known, changed });
   }
   if (!prefix.isWellFormed()) return refuse(c, failure("invalid-body", "prefix: is not Unicode.", { field: "prefix" }));
-  let after = cursor ?? null;
+  const below = storeKey(prefix);
+  // Its length says where it ends: what follows is a key.
+  const ours = `places ${below.length} ${below} `;
+  if (cursor?.startsWith(ours) === false) return refuse(c, OTHER_CURSOR);
+  let after = cursor?.slice(ours.length) ?? null;
   for (let step = 0; step < STEPS_MAX; step++) {
     const from = after;
-    const placed = await asked(datasetNamed(name), async () =>
-      datasetOf(c.env, name).placeBelow(storeKey(prefix), from, said),
-    );
+    const placed = await asked(datasetNamed(name), async () => datasetOf(c.env, name).placeBelow(below, from, said));
     if (!placed.ok) return refuse(c, placed.failure);
     known += placed.value.known;
     changed += placed.value.changed;
@@ -88,6 +97,6 @@ export async function place(c: Ctx): Promise<Response> {
     dataset: name,
     objects: known,
     changed,
-    ...(after === null ? {} : { cursor: formatCursor(after) }),
+    ...(after === null ? {} : { cursor: formatCursor(ours + after) }),
   });
 }

@@ -1,6 +1,6 @@
 import { r2StoreOf } from "../../adapters/r2-stores.ts";
 import { changedObject } from "../../adapters/record-bytes.ts";
-import { INDEXING, lookAt, makeIndex } from "../../adapters/record-indexing.ts";
+import { INDEXING, isStillSaid, lookAt, makeIndex } from "../../adapters/record-indexing.ts";
 import { type IndexName, recordIndexesIn } from "../../adapters/record-indexes.ts";
 import { type Failure, failure } from "../../core/failure.ts";
 import { checkKey } from "../../core/http/key-path.ts";
@@ -50,9 +50,13 @@ export async function findIndex(
   const name: IndexName = { datasetId: config.id, key: key.value, etag, as: query.as ?? null };
   const found = await indexes.find(name);
   if (!found.ok) return found;
-  if (found.value !== null) return ok({ index: found.value, store, isCurrent: first !== null });
+  const index = found.value;
+  // What is said of the object may be another thing by now. Who names the ETag goes on with the records that were counted: only
+  // a refusal is worth another look.
+  if (index?.refused === null && first === null) return ok({ index, store, isCurrent: false });
   const looked = first ?? (await lookAt(store, name));
   if (!looked.ok) return fail(named(looked.failure, target));
+  if (index !== null && isStillSaid(index, name, looked.value)) return ok({ index, store, isCurrent: true });
   const send = async (from: number) => {
     const { as, etag: at } = name;
     const message: RecordsMessage = {

@@ -15,6 +15,7 @@ import { storeKey } from "../../core/migration/join.ts";
 import { fail, ok, type Result } from "../../core/result.ts";
 import { readQuery } from "../body.ts";
 import { type Ctx, refuse } from "../context.ts";
+import { wholeNumber } from "../paging.ts";
 import { streamOf } from "../stream-of.ts";
 import { versionOf } from "../version-of.ts";
 import { findIndex, named, type RecordsTarget } from "./records-index.ts";
@@ -31,8 +32,8 @@ const recordsQuery = z.strictObject({
   /** In place of the path; read from the raw URL. */
   key: z.string().optional(),
   version: z.string().default("live"),
-  offset: z.coerce.number().int().min(0).max(Number.MAX_SAFE_INTEGER).default(0),
-  limit: z.coerce.number().int().min(1).max(RECORDS_MAX).optional(),
+  offset: wholeNumber(0).default(0),
+  limit: wholeNumber(1, RECORDS_MAX).optional(),
   shard: shardSchema.optional(),
   etag: z
     .string()

@@ -5,6 +5,7 @@ import { directoryOf } from "../../adapters/objects.ts";
 import { type Failure, failure } from "../../core/failure.ts";
 import { CAPABILITY_DEFAULT_SECONDS, KEY_MAX_BYTES, PRESIGN_MAX_SECONDS } from "../../core/limits.ts";
 import { DEFAULT_RESOLVE_ORDER, nameSchema, resolveOrderSchema } from "../../core/manifest/dataset.ts";
+import { categorySchema } from "../../core/manifest/place.ts";
 import { lastSegment } from "../../core/manifest/registry.ts";
 import { NAMED_MAX } from "../../core/manifest/resolve.ts";
 import { storeKey } from "../../core/migration/join.ts";
@@ -14,6 +15,7 @@ import { readQuery } from "../body.ts";
 import { answer, type Ctx, refuse } from "../context.ts";
 import { entryOf } from "../manifest/entry.ts";
 import { signerOf } from "../manifest/sign.ts";
+import { wholeNumber } from "../paging.ts";
 import { type Answer, askLive, askSealed } from "../resolve/answers.ts";
 import { type Candidate, choose, type Passed } from "../resolve/choose.ts";
 
@@ -23,7 +25,7 @@ const ASKED_AT_ONCE = 32;
 
 const resolveQuery = z.strictObject({
   name: z.string().min(1).max(KEY_MAX_BYTES).transform(storeKey),
-  category: z.string().min(1).max(1024).optional(),
+  category: categorySchema(KEY_MAX_BYTES).optional(),
   dataset: nameSchema.optional(),
   version: z.string().min(1).max(64).default("live"),
   order: z
@@ -31,7 +33,7 @@ const resolveQuery = z.strictObject({
     .transform((text) => text.split(","))
     .pipe(resolveOrderSchema)
     .optional(),
-  expiresSeconds: z.coerce.number().int().min(1).max(PRESIGN_MAX_SECONDS).default(CAPABILITY_DEFAULT_SECONDS),
+  expiresSeconds: wholeNumber(1, PRESIGN_MAX_SECONDS).default(CAPABILITY_DEFAULT_SECONDS),
 });
 type Wanted = z.output<typeof resolveQuery>;
 
@@ -60,7 +62,7 @@ export async function resolve(c: Ctx): Promise<Response> {
   return answer(c, {
     dataset,
     version,
-    ...entryOf(row.value, tokenOf(c).datasets === undefined),
+    ...entryOf(row.value),
     via,
     url: made.value.url,
     expiresAt,

@@ -9,9 +9,9 @@ import { aliasSchema, type Change, filesOf, parseVersionName, sealBodySchema } f
 import { fail, ok, type Result } from "../../core/result.ts";
 import { readBody, readQuery } from "../body.ts";
 import { answer, type Ctx, refuse } from "../context.ts";
-import { formatCursor, pageQuery } from "../paging.ts";
+import { formatCursor, pageQuery, wholeNumber } from "../paging.ts";
 import { versionOf } from "../version-of.ts";
-import { signedRoot } from "./capabilities.ts";
+import { signedUrls } from "../exports/version.ts";
 
 /** Versions between the two of a diff: each is a walk of its own. */
 const CHAIN_MAX = 50;
@@ -47,7 +47,7 @@ export async function list(c: Ctx): Promise<Response> {
 const describeQuery = z.strictObject({
   ...pageQuery,
   /** Seconds for which the URLs of the files are good. */
-  expiresSeconds: z.coerce.number().int().min(1).max(PRESIGN_MAX_SECONDS).default(3600),
+  expiresSeconds: wholeNumber(1, PRESIGN_MAX_SECONDS).default(3600),
 });
 
 /** `GET /v1/datasets/:dataset/versions/:version`: one version with its files; for `A..B`, what changed from A to B. */
@@ -68,20 +68,16 @@ export async function describe(c: Ctx): Promise<Response> {
   const { info, datasetId } = found.value;
   if (info.state !== "sealed") return answer(c, { dataset: name, ...info });
   // The files are read like objects, by a capability of their own.
-  const { expiresSeconds } = query.value;
-  const dataset = { id: datasetId, name };
-  const root = await signedRoot(c, dataset, { prefixes: [""], keys: [] }, null, expiresSeconds, {
-    version: `${info.number}.files`,
-  });
-  if ("failure" in root) return refuse(c, root.failure);
+  const urls = await signedUrls(c, { name, sealed: found.value }, "files", query.value.expiresSeconds);
+  if (!urls.ok) return refuse(c, urls.failure);
   const files = [...filesOf(datasetId, found.value)].map(([file, { size, sha256, etag }]) => ({
     name: file,
     bytes: size,
     sha256,
     etag,
-    url: root.rootUrl + file,
+    url: urls.value.of(file),
   }));
-  const { expiresAt, serverTime } = root;
+  const { expiresAt, serverTime } = urls.value;
   return answer(c, { dataset: name, ...info, files, expiresAt, serverTime });
 }
 
