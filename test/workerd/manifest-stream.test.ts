@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { failure } from "../../workers/core/failure.ts";
 import { EVERYTHING, type RowPage } from "../../workers/core/manifest/query.ts";
 import { fail, ok, type Result } from "../../workers/core/result.ts";
-import { Listing } from "../../workers/gateway/manifest/listing.ts";
+import { Listing, PAGES_MAX } from "../../workers/gateway/manifest/listing.ts";
 import { csv, ndjson } from "../../workers/gateway/manifest/stream.ts";
 
 const page = (more: Partial<RowPage> = {}): Result<RowPage> =>
@@ -35,7 +35,7 @@ describe("the last line of a manifest in NDJSON", () => {
 
   it("says that it is not the end where the listing is too long for one answer", async () => {
     const { end, lines } = await linesOf(() => page());
-    expect(lines).toBe(9000);
+    expect(lines).toBe(PAGES_MAX.shown);
     expect(end).toMatchObject({ end: false, cursor: "CURSOR", failure: { code: "listing-too-long" } });
     expect(end).not.toHaveProperty("changedSince");
   });
