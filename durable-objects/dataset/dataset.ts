@@ -370,9 +370,12 @@ export class Dataset extends DurableObject<Env> {
     asked: Asked = {},
   ): Promise<Result<Answered & { refused: Refused | null }>> {
     if (this.#config?.id !== datasetId) return ok({ added: 0, changed: 0, removed: 0, questions: [], refused: null });
-    // The questions that stay open keep late rows out.
     const { taken, refused } = this.#fitting(answers, ({ row }) => row === null);
-    const answered = this.ctx.storage.transactionSync(() => this.#feeds.answer(taken, Date.now(), asked));
+    const answered = this.ctx.storage.transactionSync(() => {
+      // Nor does a full manifest keep questions: a walk asks them anew when there is room.
+      this.#rows.forgetAsked(refused?.keys ?? []);
+      return this.#feeds.answer(taken, Date.now(), asked);
+    });
     // A deletion has left a tombstone, which is to expire.
     if (taken.some(({ row }) => row === null)) await this.#chores.arm();
     return ok({ ...answered, refused });
@@ -391,6 +394,8 @@ export class Dataset extends DurableObject<Env> {
     }
     if (this.#placing.dueAt() !== null) {
       await this.#chores.arm();
+      const full = this.#full();
+      if (full !== null) return fail({ ...full, detail: `${full.detail} ${UNPLACED}` });
       const detail =
         "The rules of places have changed, and rows are being held against them; seal again when that is done.";
       return fail(failure("version-sealing", detail));
@@ -409,11 +414,11 @@ export class Dataset extends DurableObject<Env> {
 
   /**
    * No version begins while `who` deletes: it would seal what is there no more. Holds until it is released, or until whoever
-   * holds has certainly been killed and its message has come again.
+   * holds has certainly been killed and its message has come again. False where it held already.
    */
-  async holdSealing(datasetId: string, who: string): Promise<void> {
+  async holdSealing(datasetId: string, who: string): Promise<boolean> {
     const until = Date.now() + (this.env.SILENCE_SECONDS + CONSUMER_MAX_SECONDS) * 1000;
-    if (this.#config?.id === datasetId) this.#versions.hold(who, until);
+    return this.#config?.id === datasetId && this.#versions.hold(who, until);
   }
 
   async releaseSealing(who: string): Promise<void> {
@@ -632,6 +637,8 @@ export class Dataset extends DurableObject<Env> {
     return this.#sql.exec<{ seq: number; migration: string | null }>("SELECT seq, migration FROM head").one();
   }
 }
+
+const UNPLACED = "No version begins before its rows were held against the new rules of places.";
 
 const unknown = (name: string | undefined): Failure =>
   failure("unknown-dataset", `There is no dataset named "${name ?? ""}".`, { field: "dataset" });

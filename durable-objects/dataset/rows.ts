@@ -122,7 +122,7 @@ export class Rows {
       const place =
         present?.isPlaced === true ? { stage: present.stage, category: present.category } : this.#place(row.key);
       const isPlaced = present?.isPlaced ?? false;
-      const isSaid = said.isSaid ?? (isSame && (present?.isSaid ?? false));
+      const isSaid = said.isSaid ?? (isSame && said.sha256 === null && (present?.isSaid ?? false));
       const updated = { ...row, ...place, isPlaced, isSaid, updatedAt: now, seq: next };
       return present !== undefined && isSame && isEqual(present, updated) ? [] : [updated];
     });

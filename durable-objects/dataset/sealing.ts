@@ -157,10 +157,11 @@ export class Sealing implements Chore {
     const { rows, changes, upTo } = this.#shadow.next(version, this.#versions.parentOf(version), step.after, fileRows);
     const run = entriesOf(rows, version);
     if (!run.ok) return run;
-    const number = String(step.file).padStart(4, "0");
+    // The number after that of the last file: where a step that is done again finds no rows, the next one takes it.
+    const number = this.#numberOf(version, "manifest");
     let written: SealedFile | null = null;
     // A version of nothing has one file, of no rows: tools read its columns.
-    if (rows.length > 0 || (step.file === 1 && upTo === null)) {
+    if (rows.length > 0 || (number === "0001" && upTo === null)) {
       const keys = rows.map(({ key }) => key);
       const parquet = rowsToParquet(rows, groupRows);
       const file = await putFile(system, "manifest", `${folder}manifest-${number}.parquet`, parquet, keys, groupRows);
@@ -168,14 +169,12 @@ export class Sealing implements Chore {
       written = file.value;
     }
     const key = `${folder}runs/${number}`;
-    const put = await putNew(system, key, run.value.entries, {});
-    if (!put.ok) return put;
+    const put = rows.length === 0 ? null : await putNew(system, key, run.value.entries, {});
+    if (put?.ok === false) return put;
     const next: Step =
-      upTo === null
-        ? { do: "index", part: 0, uploadId: null, etags: [] }
-        : { do: "rows", after: upTo, file: step.file + 1 };
+      upTo === null ? { do: "index", part: 0, uploadId: null, etags: [] } : { do: "rows", after: upTo };
     this.#storage.transactionSync(() => {
-      this.#pieces.addRun(version.number, key, put.value.etag, run.value.offsets);
+      if (put !== null) this.#pieces.addRun(version.number, key, put.value.etag, run.value.offsets);
       this.#pieces.addChanges(version.number, changes);
       if (kind === "zarr")
         this.#pieces.addNodes(
@@ -185,7 +184,7 @@ export class Sealing implements Chore {
       // Few changes among many objects are few files: what a diff reads does not grow with what did not change.
       const found = this.#pieces.countChanges(version.number);
       const isFile = found >= fileRows || (upTo === null && found > 0);
-      const after: Step = isFile ? { do: "changes", file: step.file, next } : next;
+      const after: Step = isFile ? { do: "changes", next } : next;
       this.#versions.set(version.number, { step: after });
       if (written !== null) this.#pieces.addFile(version.number, written);
     });
@@ -194,14 +193,14 @@ export class Sealing implements Chore {
 
   async #writeChanges(
     version: KeptVersion,
-    { file, next }: Extract<Step, { do: "changes" }>,
+    { next }: Extract<Step, { do: "changes" }>,
     folder: string,
     system: ObjectStore,
   ): Promise<Result<null>> {
     // A diff of many versions holds a group of each.
     const groupRows = Math.ceil(this.#sizes.groupRows / 5);
     const changes = this.#pieces.changesOf(version.number);
-    const key = `${folder}changes-${String(file).padStart(4, "0")}.parquet`;
+    const key = `${folder}changes-${this.#numberOf(version, "changes")}.parquet`;
     const keys = changes.map((change) => change.key);
     const written = await putFile(system, "changes", key, changesToParquet(changes, groupRows), keys, groupRows);
     if (!written.ok) return written;
@@ -211,6 +210,11 @@ export class Sealing implements Chore {
       this.#pieces.addFile(version.number, written.value);
     });
     return ok(null);
+  }
+
+  #numberOf({ number }: KeptVersion, kind: SealedFile["kind"]): string {
+    const made = this.#pieces.files(number).filter((file) => file.kind === kind).length;
+    return String(made + 1).padStart(4, "0");
   }
 
   async #writePart(
@@ -274,7 +278,10 @@ export class Sealing implements Chore {
     return ok(null);
   }
 
-  /** The version's own document is the last object to be written: who finds it finds the others. */
+  /**
+   * The version's own document is the last object to be written: who finds it finds the others. That they are what was written
+   * is looked at once more, and that nothing else goes by such a name: a request of an attempt before may have come late.
+   */
   async #publish(
     version: KeptVersion,
     folder: string,
@@ -282,15 +289,13 @@ export class Sealing implements Chore {
     system: ObjectStore,
   ): Promise<Result<null>> {
     const now = Date.now();
+    const files = this.#pieces.files(version.number);
+    const made = [...files, ...(version.index === null ? [] : [version.index])].map(({ key, etag }) => ({ key, etag }));
+    const derived = version.derived.map(({ stored: key, etag }) => ({ key, etag }));
+    const checked = await checkFolder(system, folder, [...made, ...derived]);
+    if (!checked.ok) return checked;
     const info = this.#versions.info(version);
-    const text = versionDocument(
-      dataset,
-      version,
-      info,
-      this.#pieces.files(version.number),
-      this.#sizes.groupRows,
-      now,
-    );
+    const text = versionDocument(dataset, version, info, files, this.#sizes.groupRows, now);
     const bytes = new TextEncoder().encode(text);
     const put = await putNew(system, `${folder}version.json`, bytes, { contentType: "application/json" });
     if (!put.ok) return put;
@@ -352,6 +357,32 @@ async function putNew(
   const gone = await system.delete(key);
   return gone.ok ? fail(failure("store-unavailable", `"${key}" was of a step before, and is put again.`)) : gone;
 }
+
+/** Whether what was made is as it was written; what else goes by the name of a file is deleted. */
+async function checkFolder(
+  system: ObjectStore,
+  folder: string,
+  made: readonly { key: string; etag: string }[],
+): Promise<Result<null>> {
+  const missing = new Map(made.map(({ key, etag }) => [key, etag]));
+  for (let after: string | null = null; ;) {
+    const page = await system.list({ prefix: folder, after });
+    if (!page.ok) return page;
+    for (const { key, etag } of page.value.objects) {
+      if (missing.get(key) === etag) missing.delete(key);
+      else if (!missing.has(key) && IS_FILE.test(key.slice(folder.length))) {
+        const deleted = await system.delete(key);
+        if (!deleted.ok) return deleted;
+      }
+    }
+    after = page.value.next;
+    if (after === null) break;
+  }
+  const [key] = missing.keys();
+  return key === undefined ? ok(null) : fail(failure("version-damaged", `"${key}" is not as it was written.`));
+}
+
+const IS_FILE = /^(?:manifest|changes)-\d+\.parquet$/;
 
 /** Deletes what is in a folder, a page of it; whether nothing is left. */
 async function empty(system: ObjectStore, folder: string): Promise<Result<boolean>> {

@@ -64,8 +64,8 @@ export interface KeptVersion {
  * version's own document; the clearing away of what is not needed any more.
  */
 export type Step =
-  | { do: "rows"; after: string | null; file: number }
-  | { do: "changes"; file: number; next: Step }
+  | { do: "rows"; after: string | null }
+  | { do: "changes"; next: Step }
   | { do: "index"; part: number; uploadId: string | null; etags: string[] }
   | { do: "derive" }
   | { do: "publish" }
@@ -128,7 +128,7 @@ export class Versions {
         JSON.stringify(aliases),
         JSON.stringify(totalsOf(this.#sql)),
         salt,
-        JSON.stringify({ do: "rows", after: null, file: 1 } satisfies Step),
+        JSON.stringify({ do: "rows", after: null } satisfies Step),
       )
       .one();
     this.#last = undefined;
@@ -219,8 +219,11 @@ export class Versions {
     this.#last = undefined;
   }
 
-  hold(who: string, until: number): void {
+  /** False where it held already. */
+  hold(who: string, until: number): boolean {
+    const isFirst = this.#sql.exec("SELECT 1 FROM hold WHERE who = ?", who).toArray().length === 0;
     this.#sql.exec("INSERT OR REPLACE INTO hold (who, until) VALUES (?, ?)", who, until);
+    return isFirst;
   }
 
   release(who: string): void {

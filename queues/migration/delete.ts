@@ -26,11 +26,11 @@ export async function deleteObjects(message: DeleteMessage, run: Run, sealedKeys
   const { spec } = run;
   const isForced = spec.deletes?.sealed === true;
   // What is sealed is asked after this: no version begins until the manifest knows what was deleted.
-  await run.dataset.holdSealing(spec.datasetId, holderOf(message, run));
+  const isFirst = await run.dataset.holdSealing(spec.datasetId, holderOf(message, run));
   const sealed = isForced
     ? ok(new Set<string>())
     : await sealedKeys({ id: spec.datasetId, name: spec.dataset }, message.items);
-  if (!sealed.ok) return giveUp(message, run, sealed.failure);
+  if (!sealed.ok) return giveUp(message, run, sealed.failure, isFirst);
   const lines: ReportLine[] = [];
   const wanted: Item[] = [];
   let trouble: Failure | null = null;
@@ -40,18 +40,19 @@ export async function deleteObjects(message: DeleteMessage, run: Run, sealedKeys
     else if (why.value === null) wanted.push(item);
     else lines.push({ key: item.key, outcome: "kept", size: null, etag: item.etag, why: why.value });
   });
-  if (trouble !== null) return giveUp(message, run, trouble);
+  if (trouble !== null) return giveUp(message, run, trouble, isFirst);
   const deleted: Item[] = [];
   await forEachLimited(wanted, CONNECTIONS_MAX, async (item) => {
     const gone = await run.store.delete(storeKeyOf(run, item.key));
     if (gone.ok) deleted.push(item);
     else trouble = gone.failure;
   });
-  const told = await tellDeleted(deleted, run);
+  // Also where no answer came: R2 is asked what is there.
+  const told = await tellDeleted(wanted, run);
   lines.push(...deleted.map(({ key, etag }): ReportLine => ({ key, outcome: "deleted", size: null, etag })));
-  if (!told.ok) return giveUp(message, run, told.failure, false);
   // The message comes again; what was deleted by then counts as deleted.
   if (trouble !== null) return giveUp(message, run, trouble);
+  if (!told.ok) return giveUp(message, run, told.failure);
   await run.dataset.releaseSealing(holderOf(message, run));
   const report = await writeReport(run, message.seq, lines);
   if (!report.ok) return settlementOf(report.failure);
@@ -73,11 +74,12 @@ async function tellDeleted(deleted: readonly Item[], { dataset, spec, store }: R
 }
 
 /**
- * What may pass is tried again later; with anything else, and after too many tries, the run has failed. Versions may be sealed
- * meanwhile, unless the manifest does not know as yet what was deleted.
+ * What may pass is tried again later; with anything else, and after too many tries, the run has failed.
+ *
+ * @param isUntouched nothing was deleted, by this delivery or one before: versions may be sealed meanwhile
  */
-async function giveUp(message: DeleteMessage, run: Run, problem: Failure, isTold = true): Promise<Settlement> {
-  if (isTold) await run.dataset.releaseSealing(holderOf(message, run));
+async function giveUp(message: DeleteMessage, run: Run, problem: Failure, isUntouched = false): Promise<Settlement> {
+  if (isUntouched) await run.dataset.releaseSealing(holderOf(message, run));
   if (mayPass(problem.code)) await run.migration.postpone(message, problem, run.tally);
   else await run.migration.failRun(message.seq, problem, run.tally);
   return ACK;

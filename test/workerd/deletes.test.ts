@@ -271,6 +271,60 @@ describe("a run with deleteExtraneous deletes in R2", { timeout: 300_000 }, () =
     expect(must(await seal()).version).toMatchObject({ number: 1, objects: 1 });
   });
 
+  it("nothing of which a version knows nothing: what R2 deleted without an answer is told before any begins", async () => {
+    const name = "unanswered";
+    await copied(name, named("a", "gone"));
+    await takeAway(`${name}/`, ["gone"]);
+    let deliveries = 0;
+    const hand = async (letter: Letter, seen: Env) => {
+      if (!isDelete(letter) || ++deliveries > 1) return deliver(letter, seen);
+      const lost = replacing(env.DATASETS, {
+        async delete(keys) {
+          await env.DATASETS.delete(keys);
+          throw new Error("Network connection lost.");
+        },
+      });
+      const answer = await deliver(letter, { ...seen, DATASETS: lost });
+      // Told at once: the message may never come again.
+      expect(await rowAt(name, "gone")).toBeUndefined();
+      return answer;
+    };
+    const run = await deleting(name, {}, { hand });
+    expect(await outcomeOf(run)).toMatchObject({ state: "done", deleted: 1 });
+    expect(deliveries).toBe(2);
+    await expectManifest(name, ["a"]);
+    expect(await datasetOf(env, name).isBuried("gone")).toBe(true);
+  });
+
+  it("nothing that a version would seal though an earlier delivery deleted it, and could tell nobody", async () => {
+    const name = "untold";
+    await copied(name, named("a", "gone"));
+    await takeAway(`${name}/`, ["gone"]);
+    const seals: string[] = [];
+    const later: SealedKeys = async () => ({ ok: false, failure: failure("store-unavailable") });
+    let deliveries = 0;
+    const hand = async (letter: Letter, seen: Env) => {
+      if (!isDelete(letter) || ++deliveries > 2) return deliver(letter, seen);
+      // First R2 cannot be asked what there is after the delete; then nobody can say what is sealed.
+      const away = replacing(env.DATASETS, {
+        async head(key) {
+          const there = await env.DATASETS.head(key);
+          if (there === null) throw new Error("R2 is away.");
+          return there;
+        },
+      });
+      const answer = await (deliveries === 1
+        ? deliver(letter, { ...seen, DATASETS: away })
+        : deliver(letter, seen, later));
+      const sealed = await datasetOf(env, name).seal(`ds_${name}`, { note: "", aliases: [] });
+      seals.push(sealed.ok ? "sealed" : sealed.failure.code);
+      return answer;
+    };
+    expect(await outcomeOf(await deleting(name, {}, { hand }))).toMatchObject({ state: "done", deleted: 1 });
+    expect(seals).toEqual(["version-sealing", "version-sealing"]);
+    await expectManifest(name, ["a"]);
+  });
+
   it("nothing while it cannot be told what is sealed; and the run fails where that does not pass", async () => {
     const name = "unsealed";
     await copied(name, named("a", "gone"));

@@ -40,7 +40,9 @@ it("a full manifest hears of deletions and changes, and refuses by name only wha
   ]);
   const rows = await Promise.all(["gone", "changed", "new"].map((key) => rowAt("full", key)));
   expect(rows.map((row) => row?.size)).toEqual([undefined, 2, undefined]);
-  // What was refused is still in question: no late row is written without a look at R2.
+  // Nothing is kept of what was refused: there is no room.
+  const asked = (_: unknown, { storage }: DurableObjectState) => storage.sql.exec("SELECT key FROM asked").toArray();
+  expect(await runInDurableObject(datasetOf(env, "full"), asked)).toEqual([]);
   await sizeIs("full", 0);
   await handOver([notification("full/new", "e")]);
   expect((await rowAt("full", "new"))?.size).toBe(1);
@@ -61,6 +63,7 @@ it("a full manifest does not grow by what is placed, or by checksums", async () 
   must(await dataset.patch({ places: [{ pattern: "raw/...", stage: "acquired" }] }));
   await runDurableObjectAlarm(dataset);
   expect((await rowAt("grown", "raw/a"))?.stage).toBe("raw");
+  expect(await dataset.seal("ds_grown", { note: "", aliases: [] })).toMatchObject(full);
   await runInDurableObject(dataset, (_, { storage }) => storage.sql.exec("UPDATE placing SET due_at = 0"));
   await sizeIs("grown", 0);
   await runInDurableObject(dataset, (_, { storage }) => storage.setAlarm(Date.now() + 60_000));

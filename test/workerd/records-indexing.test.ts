@@ -11,6 +11,7 @@ import { gzipped } from "./harness/gzip.ts";
 import { putText, readRecords } from "./harness/records.ts";
 import { must, registerDataset } from "./harness/run.ts";
 import { envWith } from "./harness/source.ts";
+import { replacing } from "./harness/uploads.ts";
 import { watchBucket } from "./harness/watched-bucket.ts";
 
 const LIMITS: IndexingLimits = {
@@ -176,6 +177,26 @@ describe("an object that is too large for one request", () => {
     await deliverAll(2);
     expect(await ask("killed.jsonl")).toBe(5000);
     expect(await stored(".part")).toEqual([]);
+  });
+
+  it("is put once a stretch at each of its keys: R2 takes one put a second of a key", async () => {
+    await cleared();
+    await putText("once.jsonl", LINES.join("\n"));
+    await ask("once.jsonl");
+    const puts: string[] = [];
+    const SYSTEM = replacing(env.SYSTEM, {
+      put: ((key: string, ...rest: [ArrayBuffer, R2PutOptions]) => {
+        puts.push(key);
+        return env.SYSTEM.put(key, ...rest);
+      }) as R2Bucket["put"],
+    });
+    for (let message = sent.shift(); message !== undefined; message = sent.shift()) {
+      expect(await indexRecords(message, { ...seen, SYSTEM }, LIMITS)).toEqual({ kind: "ack" });
+      expect(puts.length).toBeGreaterThan(0);
+      expect(new Set(puts).size).toBe(puts.splice(0).length);
+    }
+    expect(await ask("once.jsonl")).toBe(5000);
+    expect(await stored(".told")).toEqual([]);
   });
 
   it("is the same where two messages of each stretch are worked off at once", async () => {

@@ -13,6 +13,7 @@ import type { ObjectStore } from "../../workers/ports/object-store.ts";
 import { givenRow } from "../harness/rows.ts";
 import { must } from "./harness/run.ts";
 import { type DatasetStub, sealable } from "./harness/sealed.ts";
+import { takeOut } from "./harness/take-out.ts";
 
 beforeEach(() => {
   for (const method of ["log", "warn", "error"] as const) vi.spyOn(console, method).mockReturnValue(undefined);
@@ -171,6 +172,37 @@ describe("a step of a sealing", () => {
     expect(lost).toBe(1);
   });
 
+  it("that is done again, and cut elsewhere for what came before its rows, leaves one file of them", async () => {
+    const { id, stub, begin } = await sealable();
+    must(
+      await stub.applyRows(
+        id,
+        ["m1", "m2"].map((key, n) => givenRow(key, { etag: etag(n) })),
+      ),
+    );
+    const { number } = (await begin()).version;
+    let puts = 0;
+    const lost: ObjectStore = {
+      ...system(),
+      async put(...args) {
+        const put = await system().put(...args);
+        return ++puts === 1 ? fail(failure("store-unavailable")) : put;
+      },
+    };
+    await stepUntil(stub, number, ({ tries }) => tries === 1, { system: lost, data: data() });
+    // More than a step looks at: its next attempt finds no row of the version.
+    const many = Array.from({ length: 200 }, (_, n) => givenRow(`a${String(n).padStart(3, "0")}`, { etag: etag(n) }));
+    must(await stub.applyRows(id, many));
+    await stepUntil(stub, number, ({ step }) => step?.do === "index");
+    // A put that comes late, when all is made.
+    const folder = versionFolder(id, number);
+    await env.SYSTEM.put(`${folder}manifest-0009.parquet`, "of an attempt before");
+    await stepUntil(stub, number, ({ state }) => state === "sealed");
+    const { files } = must(await stub.version({ kind: "number", number }));
+    expect(files.map(({ key, rows }) => [key, rows])).toEqual([[`${folder}manifest-0001.parquet`, 2]]);
+    expect(await keysIn(`${folder}manifest-`)).toEqual(files.map(({ key }) => key));
+  });
+
   it("that had to be tried again leaves no problem behind", async () => {
     const { id, stub, begin } = await sealable();
     must(await stub.applyRows(id, [givenRow("a", { etag: etag(1) })]));
@@ -196,6 +228,40 @@ describe("a version", () => {
     const never: ObjectStore = { ...system(), put: async () => fail(failure("internal", "It cannot be.")) };
     const version = await stepUntil(stub, number, ({ step }) => step === null, { system: never, data: data() });
     expect([version.state, version.problem, await keysIn(folder)]).toEqual(["failed", "It cannot be.", []]);
+  });
+
+  it("fails where something made for it is not there any more when all is made", async () => {
+    for (const lost of ["manifest-0001.parquet", "index.bin"]) {
+      const { id, stub, begin } = await sealable();
+      must(await stub.applyRows(id, [givenRow("a", { etag: etag(1) })]));
+      const { number } = (await begin()).version;
+      await stepUntil(stub, number, ({ step }) => step?.do === "publish");
+      const key = `${versionFolder(id, number)}${lost}`;
+      await env.SYSTEM.put(key, "something else");
+      const version = await stepUntil(stub, number, ({ state }) => state !== "sealing");
+      expect([version.state, version.problem]).toEqual(["failed", `"${key}" is not as it was written.`]);
+    }
+  });
+
+  it("of nothing has a file of no rows, also where more went since the one before it than a file holds", async () => {
+    const { id, stub, begin } = await sealable();
+    const keys = Array.from({ length: 90 }, (_, n) => `k${String(n).padStart(3, "0")}`);
+    must(
+      await stub.applyRows(
+        id,
+        keys.map((key, n) => givenRow(key, { etag: etag(n) })),
+      ),
+    );
+    const isSealed = ({ state }: KeptVersion) => state === "sealed";
+    await stepUntil(stub, (await begin()).version.number, isSealed);
+    await takeOut(stub, id, keys);
+    const { number } = (await begin()).version;
+    await stepUntil(stub, number, isSealed);
+    const { files } = must(await stub.version({ kind: "number", number }));
+    expect(files.map(({ kind, rows }) => [kind, rows])).toEqual([
+      ...[40, 40, 10].map((rows) => ["changes", rows]),
+      ["manifest", 0],
+    ]);
   });
 
   it("goes on when somebody is told to wait for it, though the object was killed before it was to", async () => {

@@ -6,8 +6,8 @@ import { fail, ok, type Result } from "../core/result.ts";
 import type { ObjectStore, PutOptions } from "../ports/object-store.ts";
 import { sha256Of } from "./digest.ts";
 
-/** Custom metadata: beside the index and not in it, so that to note it leaves the version alone. */
-const TOLD = "told";
+/** Custom metadata of the note that the queue was told: of which version of what was begun. */
+const TOLD_OF = "version";
 /** Bytes of the checksum at an index's end. */
 const CHECKSUM_BYTES = 32;
 
@@ -24,7 +24,7 @@ export interface IndexName {
 export interface Begun {
   index: RecordIndex;
   version: string;
-  /** When that was kept, in milliseconds since 1970. */
+  /** When that was kept, or the queue told, in milliseconds since 1970. */
   at: number;
   /** The queue has a message to go on from here. */
   isTold: boolean;
@@ -40,7 +40,9 @@ export interface RecordIndexes {
    * Keeps it, if what was there is still of this version (null: nothing), and answers with the version that it now has: the
    * same index has the same. Null where somebody else came before.
    */
-  keepBegun(name: IndexName, index: RecordIndex, was: string | null, isTold: boolean): Promise<Result<string | null>>;
+  keepBegun(name: IndexName, index: RecordIndex, was: string | null): Promise<Result<string | null>>;
+  /** Notes that the queue was told of this version. In an object of its own: R2 takes one put a second of a key. */
+  noteTold(name: IndexName, version: string): Promise<Result<null>>;
   forgetBegun(name: IndexName): Promise<Result<null>>;
 }
 
@@ -73,29 +75,35 @@ export function recordIndexesIn(system: ObjectStore): RecordIndexes {
       if (!found.ok || found.value === null) return found.ok ? ok(null) : found;
       const { index, info } = found.value;
       if (index !== null) {
-        return ok({ index, version: info.etag, at: info.lastModified, isTold: info.custom[TOLD] !== undefined });
+        const note = await system.head(await pathOf(name, "told"));
+        if (!note.ok && note.failure.code !== "object-not-found") return note;
+        const told = note.ok && note.value.custom[TOLD_OF] === info.etag ? note.value : null;
+        return ok({ index, version: info.etag, at: (told ?? info).lastModified, isTold: told !== null });
       }
       // Damaged: it is begun anew.
       const gone = await system.delete(await pathOf(name, "part"));
       return gone.ok ? ok(null) : gone;
     },
-    async keepBegun(name, index, was, isTold) {
-      const custom: Record<string, string> = isTold ? { [TOLD]: "" } : {};
-      const put = await write(await pathOf(name, "part"), index, {
-        custom,
-        onlyIf: was === null ? "absent" : { etag: was },
-      });
+    async keepBegun(name, index, was) {
+      const onlyIf = was === null ? "absent" : { etag: was };
+      const put = await write(await pathOf(name, "part"), index, { custom: {}, onlyIf });
       if (put.ok) return ok(put.value.etag);
       return put.failure.code === "precondition-failed" ? ok(null) : put;
     },
+    async noteTold(name, version) {
+      const custom = { [TOLD_OF]: version };
+      const put = await system.put(await pathOf(name, "told"), new Uint8Array(0), { size: 0, http: {}, custom });
+      return put.ok ? ok(null) : put;
+    },
     async forgetBegun(name) {
-      return system.delete(await pathOf(name, "part"));
+      const gone = await system.delete(await pathOf(name, "told"));
+      return gone.ok ? system.delete(await pathOf(name, "part")) : gone;
     },
   };
 }
 
 /** `datasets/<id>/records/<hash>.idx`; the hash is of the key, the ETag and what the caller said. */
-async function pathOf({ datasetId, key, etag, as }: IndexName, suffix: "idx" | "part"): Promise<string> {
+async function pathOf({ datasetId, key, etag, as }: IndexName, suffix: "idx" | "part" | "told"): Promise<string> {
   const hash = await sha256Of(new TextEncoder().encode(`${key}\0${etag}\0${as ?? ""}`));
   return `datasets/${datasetId}/records/${hash.slice(0, 32)}.${suffix}`;
 }

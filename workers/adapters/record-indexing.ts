@@ -119,7 +119,7 @@ const tellAgain = async (work: Indexing, { index, version, at, isTold }: Begun):
 
 /** Keeps what was begun, and has the queue go on with it, unless somebody else came before. */
 async function keepAndTell(work: Indexing, index: RecordIndex, was: string | null): Promise<Result<null>> {
-  const kept = await work.indexes.keepBegun(work.name, index, was, false);
+  const kept = await work.indexes.keepBegun(work.name, index, was);
   if (!kept.ok) return kept;
   return kept.value === null ? ok(null) : tell(work, index, kept.value);
 }
@@ -135,8 +135,7 @@ async function tell({ name, indexes, send }: Indexing, index: RecordIndex, versi
   } catch (error) {
     return fail(failure("store-unavailable", `The queue that has its records indexed is failing: ${String(error)}`));
   }
-  const noted = await indexes.keepBegun(name, index, version, true);
-  return noted.ok ? ok(null) : noted;
+  return indexes.noteTold(name, version);
 }
 
 /**
