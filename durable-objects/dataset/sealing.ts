@@ -1,4 +1,3 @@
-import { sha256Of } from "../../workers/adapters/digest.ts";
 import { hashKey } from "../../workers/adapters/key-hash.ts";
 import { changesToParquet, rowsToParquet } from "../../workers/adapters/parquet-rows.ts";
 import { type Failure, type FailureCode, failure } from "../../workers/core/failure.ts";
@@ -21,6 +20,7 @@ import type { KeptRow } from "./rows.ts";
 import { Shadow } from "./shadow.ts";
 import type { KeptVersion, Step, Versions } from "./versions.ts";
 import { versionDocument } from "./version-document.ts";
+import { checkFolder, emptyFolder, putFile, putNew } from "./version-folder.ts";
 
 export interface SealingSizes {
   /** Objects of one file: what a Worker's memory holds as rows, as columns and as Parquet at once. */
@@ -306,7 +306,7 @@ export class Sealing implements Chore {
 
   async #clear(version: KeptVersion, folder: string, system: ObjectStore): Promise<Result<null>> {
     if (version.state === "failed") {
-      const emptied = await empty(system, folder);
+      const emptied = await emptyFolder(system, folder);
       if (!emptied.ok || !emptied.value) return emptied.ok ? ok(null) : emptied;
     }
     for (const key of this.#pieces.runs(version.number)) {
@@ -320,79 +320,6 @@ export class Sealing implements Chore {
     });
     return ok(null);
   }
-}
-
-async function putFile(
-  system: ObjectStore,
-  kind: SealedFile["kind"],
-  key: string,
-  bytes: Uint8Array,
-  keys: readonly string[],
-  groupRows: number,
-): Promise<Result<SealedFile>> {
-  const put = await putNew(system, key, bytes, { contentType: "application/vnd.apache.parquet" });
-  if (!put.ok) return put;
-  const groups = keys.filter((_, index) => index % groupRows === 0);
-  const lastKey = keys.at(-1) ?? "";
-  return ok({ kind, key, rows: keys.length, bytes: bytes.length, ...put.value, groups, lastKey });
-}
-
-/**
- * Puts an object that nobody has put; where these bytes are there already, that is as good. Never over another: a step that was
- * done again may have cut its rows elsewhere, and the put of the one before may still be on its way.
- */
-async function putNew(
-  system: ObjectStore,
-  key: string,
-  bytes: Uint8Array,
-  http: { contentType?: string },
-): Promise<Result<{ etag: string; sha256: string }>> {
-  const sha256 = await sha256Of(bytes);
-  const put = await system.put(key, bytes, { size: bytes.length, sha256, http, custom: {}, onlyIf: "absent" });
-  if (put.ok) return ok({ etag: put.value.etag, sha256 });
-  if (put.failure.code !== "precondition-failed") return put;
-  const there = await system.head(key, { checksums: true });
-  if (!there.ok) return there;
-  if (there.value.checksums?.sha256 === sha256) return ok({ etag: there.value.etag, sha256 });
-  const gone = await system.delete(key);
-  return gone.ok ? fail(failure("store-unavailable", `"${key}" was of a step before, and is put again.`)) : gone;
-}
-
-/** Whether what was made is as it was written; what else goes by the name of a file is deleted. */
-async function checkFolder(
-  system: ObjectStore,
-  folder: string,
-  made: readonly { key: string; etag: string }[],
-): Promise<Result<null>> {
-  const missing = new Map(made.map(({ key, etag }) => [key, etag]));
-  for (let after: string | null = null; ;) {
-    const page = await system.list({ prefix: folder, after });
-    if (!page.ok) return page;
-    for (const { key, etag } of page.value.objects) {
-      if (missing.get(key) === etag) missing.delete(key);
-      else if (!missing.has(key) && IS_FILE.test(key.slice(folder.length))) {
-        const deleted = await system.delete(key);
-        if (!deleted.ok) return deleted;
-      }
-    }
-    after = page.value.next;
-    if (after === null) break;
-  }
-  const [key] = missing.keys();
-  return key === undefined ? ok(null) : fail(failure("version-damaged", `"${key}" is not as it was written.`));
-}
-
-const IS_FILE = /^(?:manifest|changes)-\d+\.parquet$/;
-
-/** Deletes what is in a folder, a page of it; whether nothing is left. */
-async function empty(system: ObjectStore, folder: string): Promise<Result<boolean>> {
-  const page = await system.list({ prefix: folder, after: null });
-  if (!page.ok) return page;
-  for (const { key } of page.value.objects) {
-    const deleted = await system.delete(key);
-    if (!deleted.ok) return deleted;
-  }
-  return ok(page.value.next === null);
 }
 
 /** The index's entries of these rows, in the order of their hashes, and where each part of the index begins in them. */
