@@ -6,27 +6,28 @@ import type { Row } from "../../workers/core/manifest/row.ts";
 import type { Reading } from "../../workers/core/metering/read-counts.ts";
 import type { Tally } from "../../workers/core/metering/tally.ts";
 import { type SentManifestMessage, sentRows, type Unsent } from "../../workers/core/migration/message.ts";
-import { NODES_MAX, OUTPUTS_MAX } from "../../workers/core/limits.ts";
 import { packRows } from "../../workers/core/migration/pack.ts";
 import { fail, ok, type Result } from "../../workers/core/result.ts";
 import { Outbox } from "../outbox.ts";
+import { type NodeRow, Nodes } from "./nodes.ts";
+import { type Output, Outputs } from "./outputs.ts";
 import { ReadingTable } from "./readings.ts";
 import { applyJobEvent, isEnded, type JobEvent, type JobState, nextTickAt } from "./state.ts";
 
 export interface JobStatus {
   spec: JobSpec;
   state: JobState;
-  nodes: { name: string; lastHeartbeatAt: number }[];
+  nodes: NodeRow[];
   outputs: { announced: number; committed: number };
   /** What isolates have reported so far of the reads with its capability. */
   reads: Tally;
   endedAt: number | null;
 }
 
-export interface Output {
-  key: string;
-  size: number;
-  contentType: string;
+interface Job {
+  state: JobState;
+  endedAt: number | null;
+  told: number;
 }
 
 const SCHEMA = [
@@ -37,29 +38,43 @@ const SCHEMA = [
     ended_at INTEGER,
     told INTEGER NOT NULL DEFAULT 0        -- 1 once the Directory lists the job, 2 once it knows that it ended
   )`,
-  `CREATE TABLE IF NOT EXISTS node (name TEXT PRIMARY KEY, last_heartbeat_at INTEGER NOT NULL) WITHOUT ROWID`,
-  // What PUT URLs were issued for; etag once finish has found it in the bucket.
-  `CREATE TABLE IF NOT EXISTS output (
-    key TEXT PRIMARY KEY,
-    size INTEGER NOT NULL,
-    content_type TEXT NOT NULL,
-    etag TEXT
-  ) WITHOUT ROWID`,
+  Nodes.SCHEMA,
+  Outputs.SCHEMA,
   Outbox.SCHEMA,
   ReadingTable.SCHEMA,
 ];
 
-/** One GPU job: its state, its nodes' heartbeats, its reads, and the outputs it announced. Transitions are in `state.ts`. */
+/** Thrown out of a transaction to take back what was written before a refusal. */
+class Refusal extends Error {
+  readonly failure: Failure;
+  constructor(refused: Failure) {
+    super(refused.detail);
+    this.failure = refused;
+  }
+}
+
+/**
+ * One GPU job: a lock, a clock and tables. Transitions are in `state.ts`; nodes, outputs and reads are tables of their own.
+ *
+ * Whatever is asked of it happens in one transaction, after the time that has passed: who comes after a timeout finds it
+ * kept, alarm or no alarm. What is refused has changed nothing.
+ */
 export class GpuJob extends DurableObject<Env> {
   readonly #sql: SqlStorage;
   readonly #outbox: Outbox;
   readonly #readings: ReadingTable;
+  readonly #nodes: Nodes;
+  readonly #outputs: Outputs;
+  /** It never changes once it is there. */
+  #spec: JobSpec | null = null;
 
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env);
     this.#sql = ctx.storage.sql;
     this.#outbox = new Outbox(this.#sql, { manifest: env.MANIFEST_QUEUE }, env.SILENCE_SECONDS);
     this.#readings = new ReadingTable(ctx.storage);
+    this.#nodes = new Nodes(this.#sql);
+    this.#outputs = new Outputs(this.#sql);
     void ctx.blockConcurrencyWhile(async () => {
       for (const statement of SCHEMA) this.#sql.exec(statement);
     });
@@ -74,34 +89,31 @@ export class GpuJob extends DurableObject<Env> {
 
   async status(): Promise<Result<JobStatus>> {
     this.#tick(Date.now());
-    const job = this.#job;
-    if (job === null) return fail(failure("unknown-job"));
-    const nodes = this.#sql
-      .exec<{ name: string; lastHeartbeatAt: number }>(
-        "SELECT name, last_heartbeat_at AS lastHeartbeatAt FROM node ORDER BY name",
-      )
-      .toArray();
-    const outputs = this.#sql
-      .exec<{ announced: number; committed: number }>(
-        "SELECT count(*) AS announced, count(etag) AS committed FROM output",
-      )
-      .one();
-    return ok({ ...job, nodes, outputs, reads: this.#readings.total });
+    const [job, spec] = [this.#job, this.#specOf()];
+    if (job === null || spec === null) return fail(failure("unknown-job"));
+    const { state, endedAt } = job;
+    const [nodes, outputs, reads] = [this.#nodes.list(), this.#outputs.counts, this.#readings.total];
+    return ok({ spec, state, endedAt, nodes, outputs, reads });
+  }
+
+  /** What never changes of it. */
+  async spec(): Promise<Result<JobSpec>> {
+    const spec = this.#specOf();
+    return spec === null ? fail(failure("unknown-job")) : ok(spec);
   }
 
   /** Whether its tokens are revoked; a job that is not there has none. */
   async hasEnded(): Promise<boolean> {
-    return this.#refuseEnded() !== null;
+    this.#tick(Date.now());
+    const job = this.#job;
+    return job === null || isEnded(job.state);
   }
 
   async heartbeat(node: string): Promise<Result<JobState>> {
-    const others = this.#sql.exec<{ n: number }>("SELECT count(*) AS n FROM node WHERE name <> ?", node).one().n;
-    if (others >= NODES_MAX) {
-      return fail(failure("invalid-body", `A job may have ${NODES_MAX} nodes.`, { field: "node" }));
-    }
-    return this.#apply({ type: "heartbeat" }, (now) =>
-      this.#sql.exec("INSERT OR REPLACE INTO node (name, last_heartbeat_at) VALUES (?, ?)", node, now),
-    );
+    return this.#act({ type: "heartbeat" }, ({ now, state }) => {
+      const heard = this.#nodes.hear(node, now);
+      return heard.ok ? ok(state) : heard;
+    });
   }
 
   /** Notes what an isolate has counted. A job that has ended takes it too: its last reads are reported after its end. */
@@ -112,58 +124,33 @@ export class GpuJob extends DurableObject<Env> {
   }
 
   async cancel(): Promise<Result<JobState>> {
-    return this.#apply({ type: "cancel" }, () => undefined);
+    return this.#act({ type: "cancel" }, ({ state }) => ok(state));
   }
 
-  /** Records what PUT URLs are about to be issued for; a URL for the same key again replaces the announcement. */
   async announce(outputs: Output[]): Promise<Result<null>> {
-    const refused = this.#refuseEnded();
-    if (refused !== null) return fail(refused);
-    const known = this.#sql.exec<{ key: string }>("SELECT key FROM output").toArray();
-    const keys = new Set([...known, ...outputs].map(({ key }) => key));
-    if (keys.size > OUTPUTS_MAX) {
-      return fail(failure("invalid-body", `A job may have ${OUTPUTS_MAX} outputs.`, { field: "objects" }));
-    }
-    this.ctx.storage.transactionSync(() => {
-      for (const { key, size, contentType } of outputs) {
-        this.#sql.exec(
-          `INSERT INTO output (key, size, content_type) VALUES (?, ?, ?)
-             ON CONFLICT (key) DO UPDATE SET size = excluded.size, content_type = excluded.content_type`,
-          key,
-          size,
-          contentType,
-        );
-      }
-    });
-    return ok(null);
+    return this.#act(null, () => this.#outputs.announce(outputs));
   }
 
-  /** The announced outputs of these keys, or all; `output-not-announced` names a key that was not. */
   async announced(keys: string[] | null): Promise<Result<Output[]>> {
-    const refused = this.#refuseEnded();
-    if (refused !== null) return fail(refused);
-    const all = this.#sql
-      .exec<Output & Record<string, SqlStorageValue>>("SELECT key, size, content_type AS contentType FROM output")
-      .toArray();
-    if (keys === null) return ok(all);
-    const byKey = new Map(all.map((output) => [output.key, output]));
-    const missing = keys.find((key) => !byKey.has(key));
-    if (missing !== undefined) {
-      return fail(failure("output-not-announced", `No PUT URL was issued for "${missing}".`, { field: "outputs" }));
-    }
-    return ok([...new Set(keys)].flatMap((key) => byKey.get(key) ?? []));
+    return this.#act(null, () => this.#outputs.announced(keys));
+  }
+
+  /** From now on nothing new is handed out, while outputs are looked at. */
+  async beginFinish(): Promise<Result<JobState>> {
+    return this.#act({ type: "begin-finish" }, ({ state }) => ok(state));
+  }
+
+  /** What was looked at is not as it should be: the job goes on. */
+  async goOn(): Promise<Result<JobState>> {
+    return this.#act({ type: "go-on" }, ({ state }) => ok(state));
   }
 
   /** Ends the job with outputs that were found in the bucket, and has the manifest say so. */
   async finish(outcome: "done" | "failed", rows: Row[]): Promise<Result<JobState>> {
-    return this.#apply({ type: "finish", outcome }, (now, spec) => {
-      for (const { key, etag } of rows) this.#sql.exec("UPDATE output SET etag = ? WHERE key = ?", etag, key);
-      for (const some of packRows(rows)) {
-        const { datasetName: dataset, datasetId } = spec;
-        const sender = { kind: "job" as const, id: spec.id };
-        const message = { v: 1, type: "rows", dataset, datasetId, sender, ...sentRows(some) } as const;
-        this.#outbox.add("manifest", message satisfies Unsent<SentManifestMessage>, now, now);
-      }
+    return this.#act({ type: "finish", outcome }, ({ now, spec, state }) => {
+      this.#outputs.commit(rows);
+      this.#sendRows(spec, rows, now);
+      return ok(state);
     });
   }
 
@@ -191,33 +178,61 @@ export class GpuJob extends DurableObject<Env> {
     await this.#arm();
   }
 
-  async #apply(event: JobEvent, write: (now: number, spec: JobSpec) => void): Promise<Result<JobState>> {
+  /**
+   * Applies an event, and does `work` with the state that follows, in one transaction: what `work` refuses takes all of it back.
+   *
+   * @param event null: only that the job has not ended
+   */
+  async #act<T>(
+    event: JobEvent | null,
+    work: (at: { now: number; spec: JobSpec; state: JobState }) => Result<T>,
+  ): Promise<Result<T>> {
     const now = Date.now();
-    // Time passes before anything else does: a heartbeat after the timeout finds the job lost, alarm or no alarm.
     this.#tick(now);
-    const job = this.#job;
-    if (job === null) return fail(failure("unknown-job"));
-    const next = applyJobEvent(job.state, event);
-    if (next === null) return fail(ended(job.state));
-    try {
-      this.ctx.storage.transactionSync(() => {
-        this.#setState(next, now);
-        write(now, job.spec);
-      });
-    } catch (error) {
-      this.#outbox.discard();
-      throw error;
-    }
+    const [job, spec] = [this.#job, this.#specOf()];
+    if (job === null || spec === null) return fail(failure("unknown-job"));
+    if (isEnded(job.state)) return fail(ended(job.state));
+    const state = event === null ? job.state : applyJobEvent(job.state, event);
+    if (state === null) return fail(failure("job-finishing", "The job is not being finished."));
+    const done = this.#inTransaction(() => {
+      if (state !== job.state) this.#setState(state, now);
+      return work({ now, spec, state });
+    });
+    if (!done.ok) return done;
     await this.#outbox.flush(now);
     await this.#tell();
     await this.#arm();
-    return ok(next);
+    return done;
   }
 
+  #inTransaction<T>(work: () => Result<T>): Result<T> {
+    try {
+      return this.ctx.storage.transactionSync(() => {
+        const done = work();
+        if (!done.ok) throw new Refusal(done.failure);
+        return done;
+      });
+    } catch (error) {
+      this.#outbox.discard();
+      if (error instanceof Refusal) return fail(error.failure);
+      throw error;
+    }
+  }
+
+  #sendRows(spec: JobSpec, rows: readonly Row[], now: number): void {
+    for (const some of packRows([...rows])) {
+      const { datasetName: dataset, datasetId } = spec;
+      const sender = { kind: "job" as const, id: spec.id };
+      const message = { v: 1, type: "rows", dataset, datasetId, sender, ...sentRows(some) } as const;
+      this.#outbox.add("manifest", message satisfies Unsent<SentManifestMessage>, now, now);
+    }
+  }
+
+  /** Lets time pass. */
   #tick(now: number): void {
-    const job = this.#job;
-    if (job === null) return;
-    const next = applyJobEvent(job.state, { type: "tick", now, ...this.#times(job.spec) });
+    const [job, spec] = [this.#job, this.#specOf()];
+    if (job === null || spec === null) return;
+    const next = applyJobEvent(job.state, { type: "tick", now, ...this.#times(spec) });
     if (next !== null && next !== job.state) this.#setState(next, now);
   }
 
@@ -225,32 +240,29 @@ export class GpuJob extends DurableObject<Env> {
     this.#sql.exec("UPDATE job SET state = ?, ended_at = ? WHERE id = 1", state, isEnded(state) ? now : null);
   }
 
-  #refuseEnded(): Failure | null {
-    this.#tick(Date.now());
-    const job = this.#job;
-    if (job === null) return failure("unknown-job");
-    return isEnded(job.state) ? ended(job.state) : null;
+  #times(spec: JobSpec): { lastHeartbeatAt: number | null; lostAfterMs: number; expiresAt: number } {
+    const lastHeartbeatAt = this.#nodes.lastHeardAt;
+    return { lastHeartbeatAt, lostAfterMs: spec.lostAfterSeconds * 1000, expiresAt: spec.expiresAt };
   }
 
-  #times(spec: JobSpec): { lastHeartbeatAt: number | null; heartbeatTimeoutMs: number; expiresAt: number } {
-    const { at } = this.#sql.exec<{ at: number | null }>("SELECT max(last_heartbeat_at) AS at FROM node").one();
-    return { lastHeartbeatAt: at, heartbeatTimeoutMs: spec.heartbeatTimeoutSeconds * 1000, expiresAt: spec.expiresAt };
+  get #job(): Job | null {
+    const [row] = this.#sql
+      .exec<Job & Record<string, SqlStorageValue>>("SELECT state, ended_at AS endedAt, told FROM job")
+      .toArray();
+    return row ?? null;
   }
 
-  get #job(): { spec: JobSpec; state: JobState; endedAt: number | null; told: number } | null {
-    const row = this.#sql
-      .exec<{ spec: string; state: JobState; endedAt: number | null; told: number }>(
-        "SELECT spec, state, ended_at AS endedAt, told FROM job",
-      )
-      .toArray()[0];
-    return row === undefined ? null : { ...row, spec: JSON.parse(row.spec) as JobSpec };
+  #specOf(): JobSpec | null {
+    if (this.#spec !== null) return this.#spec;
+    const [row] = this.#sql.exec<{ spec: string }>("SELECT spec FROM job").toArray();
+    return (this.#spec = row === undefined ? null : (JSON.parse(row.spec) as JobSpec));
   }
 
   /** Tells the Directory that there is this job, and that it has ended, each once; the alarm tries again. */
   async #tell(): Promise<void> {
-    const job = this.#job;
-    if (job === null) return;
-    const { id, name, datasetName: dataset } = job.spec;
+    const [job, spec] = [this.#job, this.#specOf()];
+    if (job === null || spec === null) return;
+    const { id, name, datasetName: dataset } = spec;
     try {
       if (job.told === 0) {
         await directoryOf(this.env).add("job", id, { name, dataset });
@@ -266,12 +278,10 @@ export class GpuJob extends DurableObject<Env> {
   }
 
   async #arm(): Promise<void> {
-    const job = this.#job;
-    if (job === null) return;
+    const [job, spec] = [this.#job, this.#specOf()];
+    if (job === null || spec === null) return;
     const untold = job.told < (isEnded(job.state) ? 2 : 1) ? Date.now() + 5000 : null;
-    const due = [nextTickAt(job.state, this.#times(job.spec)), this.#outbox.nextDueAt, untold].filter(
-      (at) => at !== null,
-    );
+    const due = [nextTickAt(job.state, this.#times(spec)), this.#outbox.nextDueAt, untold].filter((at) => at !== null);
     if (due.length === 0) await this.ctx.storage.deleteAlarm();
     else await this.ctx.storage.setAlarm(Math.min(...due));
   }

@@ -1,44 +1,62 @@
 /** The states of a job. A job ends once: from an ended state nothing leads on. */
-export const JOB_STATES = ["pending", "running", "done", "failed", "cancelled", "lost", "expired"] as const;
+export const JOB_STATES = [
+  "pending",
+  "running",
+  "finishing",
+  "done",
+  "failed",
+  "cancelled",
+  "lost",
+  "expired",
+] as const;
 export type JobState = (typeof JOB_STATES)[number];
 
 export type JobEvent =
   /** A node said that it is there. */
   | { type: "heartbeat" }
-  /** The job's nodes say that it is over. */
+  /** A node says that it is over: from now on its outputs are looked at, and nothing new is handed out. */
+  | { type: "begin-finish" }
+  /** What was looked at is not as it should be: the job goes on. */
+  | { type: "go-on" }
+  /** All was found. */
   | { type: "finish"; outcome: "done" | "failed" }
   | { type: "cancel" }
-  /** Time has passed: what every node last said, and when the job itself expires (milliseconds since 1970). */
-  | { type: "tick"; now: number; lastHeartbeatAt: number | null; heartbeatTimeoutMs: number; expiresAt: number };
+  /** Time has passed: what any node last said, and when the job itself expires (milliseconds since 1970). */
+  | { type: "tick"; now: number; lastHeartbeatAt: number | null; lostAfterMs: number; expiresAt: number };
 
-export const isEnded = (state: JobState): boolean => state !== "pending" && state !== "running";
+const RUNS: ReadonlySet<JobState> = new Set<JobState>(["pending", "running", "finishing"]);
+export const isEnded = (state: JobState): boolean => !RUNS.has(state);
 
-/** The state after an event; null where the event is refused because the job has ended. */
+/** The state after an event; null where the event is refused: the job has ended, or is not being finished. */
 export function applyJobEvent(state: JobState, event: JobEvent): JobState | null {
   if (isEnded(state)) return event.type === "tick" ? state : null;
   switch (event.type) {
     case "heartbeat":
-      return "running";
+      return state === "finishing" ? state : "running";
+    case "begin-finish":
+      return "finishing";
+    case "go-on":
+      return state === "finishing" ? "running" : null;
     case "finish":
-      return event.outcome;
+      return state === "finishing" ? event.outcome : null;
     case "cancel":
       return "cancelled";
     case "tick":
       if (event.now >= event.expiresAt) return "expired";
-      return state === "running" && isSilent(event) ? "lost" : state;
+      return isSilent(event) && state !== "pending" ? "lost" : state;
   }
 }
 
 /** When the next tick can change anything, milliseconds since 1970; null once the job has ended. */
 export function nextTickAt(
   state: JobState,
-  job: { lastHeartbeatAt: number | null; heartbeatTimeoutMs: number; expiresAt: number },
+  job: { lastHeartbeatAt: number | null; lostAfterMs: number; expiresAt: number },
 ): number | null {
   if (isEnded(state)) return null;
   if (state === "pending" || job.lastHeartbeatAt === null) return job.expiresAt;
-  return Math.min(job.expiresAt, job.lastHeartbeatAt + job.heartbeatTimeoutMs);
+  return Math.min(job.expiresAt, job.lastHeartbeatAt + job.lostAfterMs);
 }
 
 /** All nodes are silent when the latest heartbeat of any of them is too old. */
-const isSilent = (event: { now: number; lastHeartbeatAt: number | null; heartbeatTimeoutMs: number }): boolean =>
-  event.lastHeartbeatAt !== null && event.now >= event.lastHeartbeatAt + event.heartbeatTimeoutMs;
+const isSilent = (event: { now: number; lastHeartbeatAt: number | null; lostAfterMs: number }): boolean =>
+  event.lastHeartbeatAt !== null && event.now >= event.lastHeartbeatAt + event.lostAfterMs;

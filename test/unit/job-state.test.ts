@@ -11,7 +11,7 @@ import {
 
 const TIMEOUT = 90_000;
 const EXPIRES = 1_000_000;
-const times = { lastHeartbeatAt: 100_000, heartbeatTimeoutMs: TIMEOUT, expiresAt: EXPIRES };
+const times = { lastHeartbeatAt: 100_000, lostAfterMs: TIMEOUT, expiresAt: EXPIRES };
 const tick = (now: number, lastHeartbeatAt: number | null = 100_000): JobEvent => ({
   type: "tick",
   now,
@@ -21,6 +21,8 @@ const tick = (now: number, lastHeartbeatAt: number | null = 100_000): JobEvent =
 
 const EVENTS = {
   heartbeat: { type: "heartbeat" },
+  "begin-finish": { type: "begin-finish" },
+  "go-on": { type: "go-on" },
   "finish: done": { type: "finish", outcome: "done" },
   "finish: failed": { type: "finish", outcome: "failed" },
   cancel: { type: "cancel" },
@@ -32,12 +34,14 @@ const EVENTS = {
 } satisfies Record<string, JobEvent>;
 type EventName = keyof typeof EVENTS;
 
-/** What each event makes of each state; "refused" is the answer that the job has ended. */
+/** What each event makes of each state; "refused" is the answer that the job has ended, or is not being finished. */
 const TABLE: Record<JobState, Record<EventName, JobState | "refused">> = {
   pending: {
     heartbeat: "running",
-    "finish: done": "done",
-    "finish: failed": "failed",
+    "begin-finish": "finishing",
+    "go-on": "refused",
+    "finish: done": "refused",
+    "finish: failed": "refused",
     cancel: "cancelled",
     "tick, all well": "pending",
     "tick, no node was ever heard": "pending",
@@ -47,11 +51,26 @@ const TABLE: Record<JobState, Record<EventName, JobState | "refused">> = {
   },
   running: {
     heartbeat: "running",
-    "finish: done": "done",
-    "finish: failed": "failed",
+    "begin-finish": "finishing",
+    "go-on": "refused",
+    "finish: done": "refused",
+    "finish: failed": "refused",
     cancel: "cancelled",
     "tick, all well": "running",
     "tick, no node was ever heard": "running",
+    "tick, all nodes silent": "lost",
+    "tick, expired": "expired",
+    "tick, silent and expired": "expired",
+  },
+  finishing: {
+    heartbeat: "finishing",
+    "begin-finish": "finishing",
+    "go-on": "running",
+    "finish: done": "done",
+    "finish: failed": "failed",
+    cancel: "cancelled",
+    "tick, all well": "finishing",
+    "tick, no node was ever heard": "finishing",
     "tick, all nodes silent": "lost",
     "tick, expired": "expired",
     "tick, silent and expired": "expired",
@@ -67,6 +86,8 @@ const TABLE: Record<JobState, Record<EventName, JobState | "refused">> = {
 function ended(state: JobState): Record<EventName, JobState | "refused"> {
   return {
     heartbeat: "refused",
+    "begin-finish": "refused",
+    "go-on": "refused",
     "finish: done": "refused",
     "finish: failed": "refused",
     cancel: "refused",
@@ -84,8 +105,8 @@ describe.each(JOB_STATES)("a %s job", (state) => {
   });
 });
 
-test("a job has ended in every state but pending and running", () => {
-  expect(JOB_STATES.filter((state) => !isEnded(state))).toEqual(["pending", "running"]);
+test("a job has ended in every state but pending, running and finishing", () => {
+  expect(JOB_STATES.filter((state) => !isEnded(state))).toEqual(["pending", "running", "finishing"]);
 });
 
 describe("the times are exact to the millisecond", () => {
@@ -120,10 +141,10 @@ describe("the next tick", () => {
 
   test("is the first moment at which a tick changes anything", () => {
     const time = fc.integer({ min: 1, max: 1_000_000 });
-    const state = fc.constantFrom<JobState>("pending", "running");
+    const state = fc.constantFrom<JobState>("pending", "running", "finishing");
     fc.assert(
-      fc.property(state, fc.option(time), time, time, (from, lastHeartbeatAt, heartbeatTimeoutMs, expiresAt) => {
-        const job = { lastHeartbeatAt, heartbeatTimeoutMs, expiresAt };
+      fc.property(state, fc.option(time), time, time, (from, lastHeartbeatAt, lostAfterMs, expiresAt) => {
+        const job = { lastHeartbeatAt, lostAfterMs, expiresAt };
         const at = nextTickAt(from, job) ?? Number.NaN;
         expect(applyJobEvent(from, { type: "tick", now: at - 1, ...job })).toBe(from);
         expect(applyJobEvent(from, { type: "tick", now: at, ...job })).not.toBe(from);

@@ -9,6 +9,7 @@ import type { CapabilityClaims, JobClaims, Tokens } from "../../workers/core/cap
 import { decodeJwt } from "../../workers/core/capability/jwt.ts";
 import type { DatasetConfig } from "../../workers/core/manifest/dataset.ts";
 import worker from "../../workers/index.ts";
+import { jobSpec, stubOf } from "./harness/job.ts";
 
 const key = (byte: number) => new Uint8Array(32).fill(byte).toBase64({ alphabet: "base64url", omitPadding: true });
 const withKeys = (...masterKeys: string[]): Env => ({ ...env, MASTER_KEYS: masterKeys.join(",") });
@@ -61,14 +62,9 @@ beforeAll(async () => {
 afterEach(() => vi.restoreAllMocks());
 
 async function createJob(): Promise<string> {
-  const now = Date.now();
-  const id = newId("job", now);
-  await jobOf(env, id).create({
-    ...{ id, name: "j", dataset: "era5", datasetName: "era5", datasetId: dataset.id, version: "live" },
-    ...{ bucket: "DATASETS", prefix: "era5/", input: { prefixes: [""], keys: [] } },
-    ...{ ttlSeconds: 3600, heartbeatTimeoutSeconds: 3600, createdAt: now, expiresAt: now + 3_600_000 },
-  });
-  return id;
+  const spec = jobSpec({ datasetId: dataset.id, heartbeatTimeoutSeconds: 3600, lostAfterSeconds: 3600 });
+  await stubOf(spec).create(spec);
+  return spec.id;
 }
 
 const capability = (more: Partial<CapabilityClaims> = {}, of = OLD) =>

@@ -5,6 +5,7 @@ import { newId } from "../../workers/adapters/ids.ts";
 import { directoryOf, jobOf } from "../../workers/adapters/objects.ts";
 import type { JobSpec } from "../../workers/core/jobs/job.ts";
 import { tick } from "../../workers/cron.ts";
+import { jobSpec } from "./harness/job.ts";
 
 const HEARTBEAT_TIMEOUT_MS = 600_000;
 
@@ -17,22 +18,13 @@ const pass = (ms: number) => vi.setSystemTime(Date.now() + ms);
 async function createJob(more: Partial<JobSpec> = {}) {
   const now = Date.now();
   const id = newId("job", now);
-  const spec: JobSpec = {
+  const spec = jobSpec({
     id,
-    name: "unet",
-    dataset: "era5",
-    datasetName: "era5",
-    datasetId: "ds_1",
-    version: "live",
-    bucket: "DATASETS",
-    prefix: "era5/",
-    input: { prefixes: ["t2m/"], keys: [] },
-    ttlSeconds: 3600,
     heartbeatTimeoutSeconds: HEARTBEAT_TIMEOUT_MS / 1000,
-    createdAt: now,
+    lostAfterSeconds: HEARTBEAT_TIMEOUT_MS / 1000,
     expiresAt: now + 3_600_000,
     ...more,
-  };
+  });
   await directoryOf(env).add("job", id, { name: spec.name, dataset: spec.datasetName });
   const job = jobOf(env, id);
   const created = await job.create(spec);
@@ -62,7 +54,7 @@ describe("a job's nodes", () => {
     const status = await job.status();
     const nodes = status.ok ? status.value.nodes : [];
     expect(nodes).toMatchObject([{ name: "node-0" }]);
-    expect(await alarmOf(job)).toBe((nodes[0]?.lastHeartbeatAt ?? 0) + HEARTBEAT_TIMEOUT_MS);
+    expect(await alarmOf(job)).toBe((nodes[0]?.lastHeardAt ?? 0) + HEARTBEAT_TIMEOUT_MS);
   });
 
   it("when all are silent, are lost with the job, by alarm, and the Directory knows", async () => {
@@ -131,6 +123,7 @@ describe("a job ends", () => {
     const output = { key: "out/0", size: 1, contentType: "text/plain" };
     expect(await job.heartbeat("node-0")).toMatchObject(ended);
     expect(await job.cancel()).toMatchObject(ended);
+    expect(await job.beginFinish()).toMatchObject(ended);
     expect(await job.finish("done", [])).toMatchObject(ended);
     expect(await job.announce([output])).toMatchObject(ended);
     expect(await job.announced(null)).toMatchObject(ended);

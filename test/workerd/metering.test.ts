@@ -7,19 +7,14 @@ import { jobOf } from "../../workers/adapters/objects.ts";
 import { READINGS_FOLD_SECONDS } from "../../workers/core/limits.ts";
 import type { Reading } from "../../workers/core/metering/read-counts.ts";
 import { countRead, emptyTally, type ReadEvent, type Tally } from "../../workers/core/metering/tally.ts";
+import { jobSpec, stubOf } from "./harness/job.ts";
 import { must } from "./harness/run.ts";
 
 async function createJob() {
-  const now = Date.now();
-  const id = newId("job", now);
-  const job = jobOf(env, id);
-  must(
-    await job.create({
-      ...{ id, name: "unet", dataset: "era5", datasetName: "era5", datasetId: "ds_1", version: "live" },
-      ...{ bucket: "DATASETS", prefix: "era5/", input: { prefixes: [""], keys: [] } },
-      ...{ ttlSeconds: 3600, heartbeatTimeoutSeconds: 90, createdAt: now, expiresAt: now + 3_600_000 },
-    }),
-  );
+  const spec = jobSpec();
+  const job = stubOf(spec);
+  must(await job.create(spec));
+  const { id } = spec;
   return { id, job };
 }
 type Job = Awaited<ReturnType<typeof createJob>>["job"];

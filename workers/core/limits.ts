@@ -60,6 +60,18 @@ export const URLS_BODY_MAX_BYTES = 16 * MiB;
 export const NODES_MAX = 4096;
 /** Outputs of one job: `finish` looks at each, within the 10,000 subrequests of an invocation. */
 export const OUTPUTS_MAX = 5000;
+/** Prefixes, arrays or record objects that a job's input names, of each. */
+export const INPUT_SCOPES_MAX = 64;
+/** Keys that a job's input names; more go by prefix or glob. */
+export const INPUT_KEYS_MAX = 10_000;
+/** Units of one job. Their list is an object; the job's own object holds what is handed out of them. */
+export const UNITS_MAX = 1_000_000;
+/** Bytes of a unit, asked for at most. */
+export const UNIT_MAX_BYTES = 5 * GiB;
+/** Objects, chunks or record ranges of one unit. */
+export const UNIT_PARTS_MAX = 1000;
+/** Units that one request may lease, and leases that one may acknowledge. */
+export const LEASES_MAX = 1000;
 /** Keys in one `urls` request. */
 export const URLS_MAX_KEYS = 10_000;
 

@@ -51,7 +51,7 @@ const globSchema = z
   });
 
 /** Each is fine on its own; together they may be too long. */
-const globsSchema = z
+export const globsSchema = z
   .array(globSchema)
   .max(GLOBS_MAX)
   .superRefine((globs, ctx) => {

@@ -1,7 +1,8 @@
 import { datasetOf } from "../../adapters/objects.ts";
 import { findSealed } from "../../adapters/sealed-versions.ts";
 import { covers, coversFolder } from "../../core/capability/scope.ts";
-import { type JobSpec, outputScope, readScope, type UrlsBody } from "../../core/jobs/job.ts";
+import { type JobSpec, outputScope, readScope } from "../../core/jobs/job.ts";
+import type { UrlsBody } from "../../core/jobs/node-requests.ts";
 import { storeKey } from "../../core/migration/join.ts";
 import { fail, ok, type Result } from "../../core/result.ts";
 import type { SealedObject } from "../../ports/version-resolver.ts";
@@ -36,7 +37,7 @@ export async function expectObjects(
   const own = outputScope(spec);
   const expected = body.keys.map((key): Expected => {
     const row = live.get(storeKey(key));
-    const isSealed = version !== "live" && (own === null || !covers(own, key));
+    const isSealed = own === null || !covers(own, key);
     return { key, object: row === undefined ? null : shown(row), isSealed };
   });
   const sealed = expected.filter(({ isSealed }) => isSealed);

@@ -3,14 +3,8 @@ import { webHmac } from "../../adapters/web-hmac.ts";
 import { covers } from "../../core/capability/scope.ts";
 import { type Failure, failure } from "../../core/failure.ts";
 import { checkKey, formatDataUrl } from "../../core/http/key-path.ts";
-import {
-  type JobSpec,
-  OUTPUT_JOB,
-  outputScope,
-  readScope,
-  type UrlsBody,
-  urlsBodySchema,
-} from "../../core/jobs/job.ts";
+import { inputOf, type JobSpec, OUTPUT_JOB, outputScope, readScope } from "../../core/jobs/job.ts";
+import { type UrlsBody, urlsBodySchema } from "../../core/jobs/node-requests.ts";
 import { URLS_BODY_MAX_BYTES } from "../../core/limits.ts";
 import { storeKey } from "../../core/migration/join.ts";
 import { fail, ok, type Result } from "../../core/result.ts";
@@ -51,15 +45,13 @@ export async function urls(c: Ctx): Promise<Response> {
 function checkScope(body: UrlsBody, spec: JobSpec): Failure | null {
   const isPut = body.method === "PUT";
   const keys = isPut ? body.objects.map(({ key }) => key) : body.keys;
-  const scope = isPut
-    ? { prefixes: spec.outputPrefix === undefined ? [] : [spec.outputPrefix], keys: [] }
-    : readScope(spec);
+  const isInput = isPut ? () => false : inputOf(spec);
   const own = outputScope(spec);
   for (const [index, key] of keys.entries()) {
     const field = isPut ? `objects.${index}.key` : `keys.${index}`;
     const checked = checkKey(spec.prefix + key, field);
     if (!checked.ok) return checked.failure;
-    if (covers(scope, key) || (own !== null && covers(own, key))) continue;
+    if (isInput(key) || (own !== null && covers(own, key))) continue;
     const rule = isPut ? "outside the job's output prefix" : "outside the job's input and output";
     return failure("out-of-scope", `"${key.slice(0, 200)}" is ${rule}.`, { field });
   }

@@ -1,5 +1,6 @@
 import * as z from "zod";
-import type { JobStatus, Output } from "../../../durable-objects/gpu-job/gpu-job.ts";
+import type { JobStatus } from "../../../durable-objects/gpu-job/gpu-job.ts";
+import type { Output } from "../../../durable-objects/gpu-job/outputs.ts";
 import { bucketOf } from "../../adapters/config.ts";
 import { forEachLimited } from "../../adapters/for-each-limited.ts";
 import { newId } from "../../adapters/ids.ts";
@@ -7,16 +8,9 @@ import { knownDataset } from "../../adapters/known-datasets.ts";
 import { directoryOf, jobOf } from "../../adapters/objects.ts";
 import { createR2Store } from "../../adapters/r2-store.ts";
 import { type Failure, failure } from "../../core/failure.ts";
-import {
-  checkOutputPrefix,
-  finishBodySchema,
-  heartbeatBodySchema,
-  jobBodySchema,
-  type JobSpec,
-  OUTPUT_JOB,
-  outputScope,
-  readScope,
-} from "../../core/jobs/job.ts";
+import { type JobSpec, OUTPUT_JOB, outputScope, readScope } from "../../core/jobs/job.ts";
+import { finishBodySchema, heartbeatBodySchema } from "../../core/jobs/node-requests.ts";
+import { checkOutputPrefix, jobBodySchema } from "../../core/jobs/request.ts";
 import { CONNECTIONS_MAX, URLS_BODY_MAX_BYTES } from "../../core/limits.ts";
 import { type Row, UNKNOWN_ORIGIN } from "../../core/manifest/row.ts";
 import { storeKey } from "../../core/migration/join.ts";
@@ -48,8 +42,11 @@ export async function create(c: Ctx): Promise<Response> {
   const { id: datasetId, bucket, prefix } = dataset.value.config;
   const id = newId("job", now);
   const expiresAt = now + body.value.ttlSeconds * 1000;
+  const { resumeFrom: _, lostAfterSeconds = 10 * body.value.heartbeatTimeoutSeconds, ...fixed } = body.value;
   const spec: JobSpec = {
-    ...body.value,
+    ...fixed,
+    lostAfterSeconds,
+    unitList: { count: 0, bytes: 0, digest: "" },
     id,
     datasetName,
     datasetId,
@@ -133,8 +130,13 @@ export async function finish(c: Ctx): Promise<Response> {
   if (!found.ok) return refuse(c, found.failure);
   // A finish whose answer was lost is asked again, and is no error.
   if (found.value.state === body.value.outcome) return answer(c, view(found.value));
+  const begun = await job.beginFinish();
+  if (!begun.ok) return refuse(c, begun.failure);
   const announced = await job.announced(body.value.outputs?.map(storeKey) ?? null);
-  if (!announced.ok) return refuse(c, announced.failure);
+  if (!announced.ok) {
+    await job.goOn();
+    return refuse(c, announced.failure);
+  }
   const { spec } = found.value;
   const bucket = bucketOf(c.env, spec.bucket);
   if (bucket === null) return refuse(c, failure("unknown-bucket"));
@@ -153,7 +155,10 @@ export async function finish(c: Ctx): Promise<Response> {
       refused = failure("output-missing", detail, { field: "outputs" });
     }
   });
-  if (refused !== null) return refuse(c, refused);
+  if (refused !== null) {
+    await job.goOn();
+    return refuse(c, refused);
+  }
   const finished = await job.finish(body.value.outcome, rows);
   const after = await job.status();
   if (!after.ok) return refuse(c, after.failure);
@@ -208,7 +213,7 @@ function view({ spec, state, nodes, outputs, endedAt }: JobStatus) {
     state,
     input: spec.input,
     outputPrefix: spec.outputPrefix ?? null,
-    nodes: nodes.map(({ name, lastHeartbeatAt }) => ({ name, lastHeartbeatAt: time(lastHeartbeatAt) })),
+    nodes: nodes.map(({ name, lastHeardAt }) => ({ name, lastHeartbeatAt: time(lastHeardAt) })),
     outputs,
     createdAt: time(spec.createdAt),
     expiresAt: time(spec.expiresAt),
