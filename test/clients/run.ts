@@ -16,6 +16,7 @@ import { ROOT } from "../harness/instance.ts";
 import { checkBrowser } from "./browser.ts";
 import { checkCurl } from "./curl.ts";
 import { installClients, runPreparation, runScript } from "./python.ts";
+import { runJobs } from "./jobs.ts";
 import { runReaders } from "./readers.ts";
 import { JSONL, type Stage, setStage } from "./stage.ts";
 import { runVersions } from "./versions.ts";
@@ -26,7 +27,8 @@ const METADATA_KEYS = ["zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata
 const checks = createChecks();
 const folder = mkdtempSync(join(tmpdir(), "penstock-clients-"));
 /** What the Python preparations write: objects, and what readers of other languages compare values with. */
-const [stores, truth, versions] = ["stores", "truth", "versions"].map((name) => join(folder, name)) as [
+const [stores, truth, versions, jobs] = ["stores", "truth", "versions", "jobs"].map((name) => join(folder, name)) as [
+  string,
   string,
   string,
   string,
@@ -40,7 +42,7 @@ try {
   });
   await checks.section("migrating what they will read", async () => {
     if (python === "") throw new Error("Without the Python clients there is nothing to migrate.");
-    for (const made of [stores, truth, versions]) mkdirSync(made);
+    for (const made of [stores, truth, versions, jobs]) mkdirSync(made);
     for (const name of ["make_holes.py", "make_matrix.py", "make_files.py"]) {
       await runPreparation({ python, name, given: { folder: stores, truth } });
     }
@@ -50,6 +52,7 @@ try {
     await runClients(stage);
     await runReaders(checks, { python, stage, folder: stores, truth });
     await runVersions(checks, { python, stage, folder: versions });
+    await runJobs(checks, { python, stage, folder: jobs });
   }
 } catch (error) {
   checks.that("the run gets to its end", false, error instanceof Error ? error.stack : error);

@@ -1,0 +1,77 @@
+"""All that a node says to Penstock, with Python's standard library alone: copy this file beside your script.
+
+It reads PENSTOCK_URL, PENSTOCK_JOB and PENSTOCK_TOKEN, as the job's `environment` has them.
+"""
+
+import json
+import os
+import time
+import urllib.error
+import urllib.request
+import uuid
+
+
+class Refused(Exception):
+    """An answer that trying again does not change: `status`, and the problem as JSON in the message."""
+
+
+def fetch(url, headers, body=None, method=None, tries=7):
+    """One request: (headers, bytes). Where trying again helps, it does, after 1, 2, 4 ... seconds or when it is told."""
+    for tried in range(tries):
+        wait = 2.0**tried
+        try:
+            request = urllib.request.Request(url, data=body, headers=headers, method=method)
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                return answer.headers, answer.read()
+        except urllib.error.HTTPError as error:
+            refused = Refused(f"{error.code}: {error.read()[:500].decode(errors='replace')}")
+            refused.status = error.code
+            if error.code not in (408, 425, 429, 500, 502, 503, 504) or tried == tries - 1:
+                raise refused from None
+            wait = float(error.headers.get("Retry-After") or wait)
+        except OSError:  # It was not answered, or broke off in the middle.
+            if tried == tries - 1:
+                raise
+        time.sleep(wait)
+
+
+class Job:
+    def __init__(self, node):
+        self.node, self.url = node, f"{os.environ['PENSTOCK_URL']}/v1/jobs/{os.environ['PENSTOCK_JOB']}/"
+        self.headers = {"authorization": f"Bearer {os.environ['PENSTOCK_TOKEN']}", "content-type": "application/json"}
+
+    def call(self, path, body=None):
+        """POSTs JSON (without a body: a GET), and returns what is answered. Each route may be asked again."""
+        return json.loads(fetch(self.url + path, self.headers, None if body is None else json.dumps(body).encode())[1])
+
+    def heartbeat(self, **said):
+        return self.call("heartbeat", {"node": self.node, **said})
+
+    def lease(self, count, via="edge", epoch=None):
+        """Up to `count` units. One `request` is one lease however often it is asked: a lost answer loses none."""
+        asked = {"node": self.node, "request": uuid.uuid4().hex, "count": count, "via": via}
+        return self.call("leases", asked if epoch is None else {**asked, "epoch": epoch})
+
+    def ack(self, lease, outcome="done", **more):
+        """What became of a unit. "expired": it is another node's by now, and must not be counted here."""
+        acks = [{"lease": lease, "outcome": outcome, **more}]
+        return self.call("acks", {"node": self.node, "acks": acks})["acks"][0]["outcome"]
+
+    def read(self, part, via="edge"):
+        """The bytes of a part of a unit, or None for a chunk of fill values. A URL that has expired is asked for anew."""
+        while part["url"] is not None:
+            headers, range_ = dict(part["headers"]), part.get("range")
+            if range_:
+                headers["range"] = f"bytes={range_['offset']}-{range_['offset'] + range_['length'] - 1}"
+            try:
+                part["answered"], body = fetch(part["url"], headers)
+            except Refused as refused:
+                if refused.status not in (401, 403) or part.get("refreshed") == part["url"]:
+                    raise
+                asked = {"method": "GET", "via": via, "keys": [part["key"]]}
+                fresh = self.call("urls", asked)["urls"][0]
+                part.update(url=fresh["url"], headers=fresh["headers"], refreshed=fresh["url"])
+                continue
+            if len(body) != part["size"]:
+                raise OSError(f"{part['key']}: {len(body)} bytes, not {part['size']}")
+            return body

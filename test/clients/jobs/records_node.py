@@ -1,0 +1,20 @@
+"""The IterableDataset with two worker processes over the records of a JSONL file: prints the lines that it was given."""
+
+import json
+import sys
+
+given = json.load(sys.stdin)
+sys.path.insert(0, given["examples"])
+
+from penstock_dataset import PenstockDataset  # noqa: E402
+from torch.utils.data import DataLoader  # noqa: E402
+
+lines = []
+for unit in DataLoader(PenstockDataset("node-0", ahead=4), batch_size=None, num_workers=2):
+    for part, body in unit["parts"]:
+        found = body.decode().splitlines()
+        if len(found) != part["records"]["count"]:
+            sys.exit(f"{len(found)} records, not {part['records']['count']}")
+        lines += [[part["records"]["first"] + at, line] for at, line in enumerate(found)]
+lines.sort()
+print(json.dumps({"numbers": [number for number, _ in lines], "text": "".join(f"{line}\n" for _, line in lines)}))
