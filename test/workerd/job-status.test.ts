@@ -126,7 +126,7 @@ describe("a job's rate", () => {
   });
 
   it("takes no more rows, however long the job runs", async () => {
-    const { job } = await watchedJob({ expiresAt: Date.now() + 86_400_000 });
+    const { job } = await watchedJob({ lostAfterSeconds: 86_400, expiresAt: Date.now() + 86_400_000 });
     await job.heartbeat("node-0");
     for (let slots = 0; slots < 3 * RATE_SLOTS; slots++) {
       await credit(job, "node-0", 1, 10, 1);
