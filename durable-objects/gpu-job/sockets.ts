@@ -15,7 +15,7 @@ const POLICY = 1008;
  * connection ("ping") is answered without it. The object's alarm is their clock, so nothing here keeps it awake.
  *
  * The runtime does not say how much a socket has yet to send (2026-11), so a client that stops reading without leaving costs
- * memory: a message is at most some 25 KB, and sent only when something is new.
+ * memory: a message is at most some 30 KB, and sent only when something is new.
  *
  * What is kept in memory may be forgotten at any time: then the job counts as changed, and who watches is told once more.
  */
