@@ -2,6 +2,7 @@ import { DurableObject } from "cloudflare:workers";
 import { directoryOf } from "../../workers/adapters/objects.ts";
 import { type Failure, failure } from "../../workers/core/failure.ts";
 import type { JobSpec } from "../../workers/core/jobs/job.ts";
+import type { Said } from "../../workers/core/jobs/series.ts";
 import type { Row } from "../../workers/core/manifest/row.ts";
 import type { Reading } from "../../workers/core/metering/read-counts.ts";
 import type { Tally } from "../../workers/core/metering/tally.ts";
@@ -9,15 +10,19 @@ import { type SentManifestMessage, sentRows, type Unsent } from "../../workers/c
 import { packRows } from "../../workers/core/migration/pack.ts";
 import { fail, ok, type Result } from "../../workers/core/result.ts";
 import { Outbox } from "../outbox.ts";
-import { type NodeRow, Nodes } from "./nodes.ts";
+import { Nodes } from "./nodes.ts";
 import { type Output, Outputs } from "./outputs.ts";
+import { Rates } from "./rates.ts";
 import { ReadingTable } from "./readings.ts";
+import { Series, type SeriesView } from "./series.ts";
+import { Sockets } from "./sockets.ts";
 import { applyJobEvent, isEnded, type JobEvent, type JobState, nextTickAt } from "./state.ts";
+import { summaryOf, type WatchSummary } from "./summary.ts";
+import { NOTHING_LEASED, type Standing, Watch } from "./watch.ts";
 
-export interface JobStatus {
+export interface JobStatus extends Standing {
   spec: JobSpec;
   state: JobState;
-  nodes: NodeRow[];
   outputs: { announced: number; committed: number };
   /** What isolates have reported so far of the reads with its capability. */
   reads: Tally;
@@ -39,6 +44,8 @@ const SCHEMA = [
     told INTEGER NOT NULL DEFAULT 0        -- 1 once the Directory lists the job, 2 once it knows that it ended
   )`,
   Nodes.SCHEMA,
+  Rates.SCHEMA,
+  Series.SCHEMA,
   Outputs.SCHEMA,
   Outbox.SCHEMA,
   ReadingTable.SCHEMA,
@@ -65,6 +72,9 @@ export class GpuJob extends DurableObject<Env> {
   readonly #readings: ReadingTable;
   readonly #nodes: Nodes;
   readonly #outputs: Outputs;
+  readonly #series: Series;
+  readonly #watch: Watch;
+  readonly #sockets: Sockets;
   /** It never changes once it is there. */
   #spec: JobSpec | null = null;
 
@@ -75,6 +85,9 @@ export class GpuJob extends DurableObject<Env> {
     this.#readings = new ReadingTable(ctx.storage);
     this.#nodes = new Nodes(this.#sql);
     this.#outputs = new Outputs(this.#sql);
+    this.#series = new Series(this.#sql);
+    this.#watch = new Watch(this.#sql, this.#nodes, NOTHING_LEASED);
+    this.#sockets = new Sockets(ctx, () => this.#status(Date.now()));
     void ctx.blockConcurrencyWhile(async () => {
       for (const statement of SCHEMA) this.#sql.exec(statement);
     });
@@ -88,12 +101,55 @@ export class GpuJob extends DurableObject<Env> {
   }
 
   async status(): Promise<Result<JobStatus>> {
-    this.#tick(Date.now());
+    const now = Date.now();
+    this.#tick(now);
+    const status = this.#status(now);
+    return status === null ? fail(failure("unknown-job")) : ok(status);
+  }
+
+  #status(now: number): JobStatus | null {
     const [job, spec] = [this.#job, this.#specOf()];
-    if (job === null || spec === null) return fail(failure("unknown-job"));
+    if (job === null || spec === null) return null;
     const { state, endedAt } = job;
-    const [nodes, outputs, reads] = [this.#nodes.list(), this.#outputs.counts, this.#readings.total];
-    return ok({ spec, state, endedAt, nodes, outputs, reads });
+    const [outputs, reads] = [this.#outputs.counts, this.#readings.total];
+    return { spec, state, endedAt, ...this.#watch.look(spec, endedAt, now), outputs, reads };
+  }
+
+  /** As much of the status as who watches is told. */
+  async watch(): Promise<Result<WatchSummary>> {
+    const status = await this.status();
+    return status.ok ? ok(summaryOf(status.value)) : status;
+  }
+
+  /** What heartbeats said of these names, or of all, over the job's life. */
+  async series(names: string[] | null): Promise<Result<SeriesView>> {
+    return this.#job === null ? fail(failure("unknown-job")) : ok(this.#series.view(names));
+  }
+
+  /**
+   * Another WebSocket that watches. The gateway alone can ask this, and has looked at who is there; no token comes here.
+   *
+   * @returns 101 with the WebSocket, or the `Failure` as JSON, which the gateway puts into words
+   */
+  override async fetch(): Promise<Response> {
+    const now = Date.now();
+    this.#tick(now);
+    const accepted = this.#sockets.accept(now);
+    if (!accepted.ok) return Response.json(accepted.failure);
+    await this.#arm();
+    return new Response(null, { status: 101, webSocket: accepted.value });
+  }
+
+  override webSocketMessage(socket: WebSocket): void {
+    this.#sockets.heard(socket);
+  }
+
+  override webSocketClose(socket: WebSocket): void {
+    this.#sockets.closed(socket);
+  }
+
+  override webSocketError(socket: WebSocket): void {
+    this.#sockets.closed(socket);
   }
 
   /** What never changes of it. */
@@ -109,10 +165,13 @@ export class GpuJob extends DurableObject<Env> {
     return job === null || isEnded(job.state);
   }
 
-  async heartbeat(node: string): Promise<Result<JobState>> {
+  /** @returns the state that the job is in, and its epoch */
+  async heartbeat(node: string, said: Said = {}): Promise<Result<{ state: JobState; epoch: number }>> {
     return this.#act({ type: "heartbeat" }, ({ now, state }) => {
-      const heard = this.#nodes.hear(node, now);
-      return heard.ok ? ok(state) : heard;
+      const heard = this.#nodes.hear(node, now, said);
+      if (!heard.ok) return heard;
+      const added = this.#series.add(said, now);
+      return added.ok ? ok({ state, epoch: this.#watch.epoch }) : added;
     });
   }
 
@@ -120,6 +179,8 @@ export class GpuJob extends DurableObject<Env> {
   async recordReading(reading: Reading): Promise<Result<null>> {
     if (this.#job === null) return fail(failure("unknown-job"));
     this.#readings.record(reading, Date.now());
+    this.#show(Date.now());
+    if (this.#sockets.nextDueAt !== null) await this.#arm();
     return ok(null);
   }
 
@@ -170,6 +231,7 @@ export class GpuJob extends DurableObject<Env> {
     await this.ctx.storage.setAlarm(Date.now() + 60_000);
     try {
       this.#tick(Date.now());
+      this.#show(Date.now());
       await this.#outbox.flush(Date.now());
       await this.#tell();
     } catch (error) {
@@ -199,10 +261,23 @@ export class GpuJob extends DurableObject<Env> {
       return work({ now, spec, state });
     });
     if (!done.ok) return done;
+    this.#show(now);
     await this.#outbox.flush(now);
     await this.#tell();
     await this.#arm();
     return done;
+  }
+
+  /** Has who watches told of what may have changed. That is no reason for what was asked to fail: it is done. */
+  #show(now: number): void {
+    const job = this.#job;
+    if (job === null) return;
+    try {
+      this.#sockets.note();
+      this.#sockets.push(now, isEnded(job.state));
+    } catch (error) {
+      console.error(JSON.stringify({ message: "job not shown", error: String(error) }));
+    }
   }
 
   #inTransaction<T>(work: () => Result<T>): Result<T> {
@@ -281,7 +356,12 @@ export class GpuJob extends DurableObject<Env> {
     const [job, spec] = [this.#job, this.#specOf()];
     if (job === null || spec === null) return;
     const untold = job.told < (isEnded(job.state) ? 2 : 1) ? Date.now() + 5000 : null;
-    const due = [nextTickAt(job.state, this.#times(spec)), this.#outbox.nextDueAt, untold].filter((at) => at !== null);
+    const due = [
+      nextTickAt(job.state, this.#times(spec)),
+      this.#outbox.nextDueAt,
+      this.#sockets.nextDueAt,
+      untold,
+    ].filter((at) => at !== null);
     if (due.length === 0) await this.ctx.storage.deleteAlarm();
     else await this.ctx.storage.setAlarm(Math.min(...due));
   }

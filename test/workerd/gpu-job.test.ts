@@ -50,7 +50,7 @@ describe("a job's nodes", () => {
   it("make it running with their first heartbeat, and the alarm waits for their silence", async () => {
     const { job, spec } = await createJob();
     expect(await alarmOf(job)).toBe(spec.expiresAt);
-    expect(await job.heartbeat("node-0")).toEqual({ ok: true, value: "running" });
+    expect(await job.heartbeat("node-0")).toEqual({ ok: true, value: { state: "running", epoch: 0 } });
     const status = await job.status();
     const nodes = status.ok ? status.value.nodes : [];
     expect(nodes).toMatchObject([{ name: "node-0" }]);
@@ -73,7 +73,7 @@ describe("a job's nodes", () => {
     await job.heartbeat("silent");
     for (let beats = 0; beats < 6; beats++) {
       pass(HEARTBEAT_TIMEOUT_MS / 4);
-      expect(await job.heartbeat("alive")).toEqual({ ok: true, value: "running" });
+      expect(await job.heartbeat("alive")).toMatchObject({ ok: true, value: { state: "running" } });
     }
     await runDurableObjectAlarm(job);
     expect(await stateOf(job)).toBe("running");

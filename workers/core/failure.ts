@@ -58,6 +58,7 @@ export const FAILURES = {
   "unknown-lease": "No such lease was given",
   "not-your-lease": "The lease is another node's",
   "state-mismatch": "The state is of another input",
+  "too-many-watchers": "The job is watched by as many as may at once",
   "too-many-revocations": "The dataset has as many revoked capabilities as it keeps",
   "output-not-announced": "No URL was issued for this output",
   "output-missing": "An announced output is not in the bucket",

@@ -58,6 +58,15 @@ export const BODY_MAX_BYTES = 1 * MiB;
 export const URLS_BODY_MAX_BYTES = 16 * MiB;
 /** Nodes of one job, each a row that every status reads. */
 export const NODES_MAX = 4096;
+/** Names that the series of one job has: step, epoch, loss and metrics; and metrics of one heartbeat. */
+export const SERIES_NAMES_MAX = 64;
+export const METRICS_MAX = 32;
+/** Slots of time in the series of a job, however long it runs. */
+export const SERIES_SLOTS_MAX = 512;
+/** WebSockets that watch one job: each is sent up to a message a second. */
+export const SOCKETS_MAX = 100;
+/** Nodes, and stragglers, that a watch of a job names. */
+export const WATCH_NODES_MAX = 100;
 /** Outputs of one job: `finish` looks at each, within the 10,000 subrequests of an invocation. */
 export const OUTPUTS_MAX = 5000;
 /** Prefixes, arrays or record objects that a job's input names, of each. */

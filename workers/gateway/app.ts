@@ -1,12 +1,14 @@
 import { Hono } from "hono";
 import { isAway } from "../adapters/ask.ts";
 import { failure } from "../core/failure.ts";
-import { datasetInPath, jobToken, role } from "./auth.ts";
+import { datasetInPath, jobToken, jobTokenOrRole, role } from "./auth.ts";
 import { type Gateway, refuse } from "./context.ts";
 import { prepare } from "./prepare.ts";
 import * as capabilities from "./routes/capabilities.ts";
 import * as datasets from "./routes/datasets.ts";
 import * as exports from "./routes/exports.ts";
+import * as jobEvents from "./routes/job-events.ts";
+import { series } from "./routes/job-series.ts";
 import { urls } from "./routes/job-urls.ts";
 import * as jobs from "./routes/jobs.ts";
 import { manifest } from "./routes/manifest.ts";
@@ -88,6 +90,8 @@ app.get("/v1/jobs", role("read"), jobs.list);
 app.post("/v1/jobs", role("submit"), jobs.create);
 app.get("/v1/jobs/:id", role("read"), jobs.status);
 app.post("/v1/jobs/:id/cancel", role("submit"), jobs.cancel);
+app.get("/v1/jobs/:id/series", role("read"), series);
+app.get("/v1/jobs/:id/events", jobTokenOrRole("read"), jobEvents.events);
 
 // For a job's nodes.
 app.post("/v1/jobs/:id/heartbeat", jobToken, jobs.heartbeat);

@@ -36,6 +36,15 @@ export const jobToken: MiddlewareHandler<Gateway> = async (c, next) => {
   return undefined;
 };
 
+/** Lets through who holds an API token of this role or a higher one, or the token of the job in the path. */
+export const jobTokenOrRole =
+  (needed: Role): MiddlewareHandler<Gateway> =>
+  async (c, next) => {
+    const token = bearer(c.req.header("authorization"));
+    const known = token.ok ? await findApiToken(c.get("config").apiTokens, token.value) : null;
+    return known === null ? jobToken(c, next) : role(needed)(c, next);
+  };
+
 /** Whether the API token may touch this dataset. */
 export function datasetAllowed(token: ApiToken, dataset: string): Failure | null {
   if (token.datasets === undefined || token.datasets.includes(dataset)) return null;

@@ -67,7 +67,9 @@ function describe(error: z.ZodError, code: "invalid-body" | "invalid-query"): Fa
     return failure(code, `There is no field "${field}" here.`, { field });
   }
   const field = issue.path.join(".");
-  return failure(code, field === "" ? issue.message : `${field}: ${issue.message}`, field === "" ? {} : { field });
+  // Of a key that is refused, its own issues say by which rule.
+  const message = (issue.code === "invalid_key" ? issue.issues[0]?.message : undefined) ?? issue.message;
+  return failure(code, field === "" ? message : `${field}: ${message}`, field === "" ? {} : { field });
 }
 
 async function readCapped(request: Request, maxBytes: number, wayOut?: string): Promise<Result<Uint8Array>> {

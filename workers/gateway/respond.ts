@@ -52,6 +52,7 @@ const STATUS: Record<FailureCode, number> = {
   "unknown-lease": 409,
   "not-your-lease": 409,
   "state-mismatch": 409,
+  "too-many-watchers": 429,
   "too-many-revocations": 409,
   "output-not-announced": 409,
   "output-missing": 409,

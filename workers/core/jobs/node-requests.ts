@@ -1,7 +1,8 @@
 /** What a job's nodes send, each the body of one route. */
 import * as z from "zod";
-import { PRESIGN_MAX_SECONDS, PUT_MAX_BYTES, URLS_MAX_KEYS } from "../limits.ts";
+import { METRICS_MAX, PRESIGN_MAX_SECONDS, PUT_MAX_BYTES, URLS_MAX_KEYS } from "../limits.ts";
 import { nameSchema } from "../manifest/dataset.ts";
+import { OWN_NAMES } from "./series.ts";
 
 /** Keys to sign or to finish: each is checked with its whole prefix, by a failure of its own. */
 export const nodeKeySchema = z.string().min(1);
@@ -14,8 +15,30 @@ export const contentTypeSchema = z
 
 export const expiresSeconds = z.number().int().min(1).max(PRESIGN_MAX_SECONDS).default(3600);
 
+const countSchema = z.number().int().min(0);
+const finiteSchema = z.number("must be a finite number; leave out what is none");
+
+/** A name of a series; what a heartbeat has fields for is not a metric's. */
+export const seriesNameSchema = z
+  .string()
+  .regex(/^[A-Za-z0-9_./-]{1,64}$/, 'must be 1 to 64 of A-Z, a-z, 0-9 and "_./-"');
+const metricNameSchema = seriesNameSchema.refine(
+  (name) => !OWN_NAMES.some((own) => own === name),
+  "is a field of its own, beside metrics",
+);
+
 /** The body of `POST /v1/jobs/:id/heartbeat`. */
-export const heartbeatBodySchema = z.strictObject({ node: nameSchema });
+export const heartbeatBodySchema = z.strictObject({
+  node: nameSchema,
+  step: countSchema.optional(),
+  epoch: countSchema.optional(),
+  /** NaN and Infinity are no JSON: a training that has diverged says null. */
+  loss: finiteSchema.nullable().optional(),
+  metrics: z
+    .record(metricNameSchema, finiteSchema)
+    .refine((metrics) => Object.keys(metrics).length <= METRICS_MAX, `has more than ${METRICS_MAX} metrics`)
+    .optional(),
+});
 
 /** The body of `POST /v1/jobs/:id/urls`. */
 export const urlsBodySchema = z.discriminatedUnion("method", [

@@ -19,6 +19,7 @@ import type { ObjectInfo } from "../../ports/object-store.ts";
 import { datasetAllowed, tokenOf } from "../auth.ts";
 import { readBody, readQuery } from "../body.ts";
 import { answer, type Ctx, refuse } from "../context.ts";
+import { view } from "../jobs/view.ts";
 import { formatCursor, pageQuery } from "../paging.ts";
 import { versionOf } from "../version-of.ts";
 import { signedRoot } from "./capabilities.ts";
@@ -116,9 +117,10 @@ export async function heartbeat(c: Ctx): Promise<Response> {
   const body = await readBody(c, heartbeatBodySchema);
   if (!body.ok) return refuse(c, body.failure);
   const { job } = c.get("job");
-  const state = await jobOf(c.env, job).heartbeat(body.value.node);
-  if (!state.ok) return refuse(c, state.failure);
-  return answer(c, { id: job, state: state.value, serverTime: new Date().toISOString() });
+  const { node, ...said } = body.value;
+  const heard = await jobOf(c.env, job).heartbeat(node, said);
+  if (!heard.ok) return refuse(c, heard.failure);
+  return answer(c, { id: job, ...heard.value, serverTime: new Date().toISOString() });
 }
 
 /** `POST /v1/jobs/:id/finish`: every output is looked at in the bucket before the manifest says that it is there. */
@@ -202,21 +204,4 @@ async function findJob(c: Ctx): Promise<Result<JobStatus>> {
   if (!found.ok) return unknown;
   const refused = datasetAllowed(tokenOf(c), found.value.spec.datasetName);
   return refused === null ? found : fail(refused);
-}
-
-function view({ spec, state, nodes, outputs, endedAt }: JobStatus) {
-  const time = (at: number | null) => (at === null ? null : new Date(at).toISOString());
-  return {
-    id: spec.id,
-    name: spec.name,
-    dataset: `${spec.datasetName}@${spec.version}`,
-    state,
-    input: spec.input,
-    outputPrefix: spec.outputPrefix ?? null,
-    nodes: nodes.map(({ name, lastHeardAt }) => ({ name, lastHeartbeatAt: time(lastHeardAt) })),
-    outputs,
-    createdAt: time(spec.createdAt),
-    expiresAt: time(spec.expiresAt),
-    endedAt: time(endedAt),
-  };
 }

@@ -1,0 +1,87 @@
+import type { Acknowledged, Progress, Rate, TimeLeft } from "../../workers/core/jobs/pace.ts";
+import { WATCH_NODES_MAX } from "../../workers/core/limits.ts";
+import type { Tally } from "../../workers/core/metering/tally.ts";
+import type { JobStatus } from "./gpu-job.ts";
+import type { JobState } from "./state.ts";
+import type { NodeStanding } from "./watch.ts";
+
+/** What who watches a job is told: as much of its status as stays small. Times are RFC 3339. */
+export interface WatchSummary {
+  id: string;
+  state: JobState;
+  endedAt: string | null;
+  progress: Progress | null;
+  nodes: {
+    expected: number;
+    heard: number;
+    silent: number;
+    /** The first hundred: stragglers and silent ones before the others. */
+    listed: NodeSummary[];
+  };
+  /** The first hundred. */
+  stragglers: string[];
+  /** As it was said last, by any node. */
+  loss: number | null;
+  acknowledged: Acknowledged;
+  rate: Rate;
+  secondsLeft: TimeLeft;
+  outputs: JobStatus["outputs"];
+  reads: Tally;
+}
+
+export type NodeSummary = ReturnType<typeof nodeSummary>;
+
+/** A node as it is answered. */
+export const nodeSummary = ({ name, lastHeardAt, ...node }: NodeStanding) => ({
+  name,
+  lastHeartbeatAt: new Date(lastHeardAt).toISOString(),
+  step: node.step,
+  epoch: node.epoch,
+  loss: node.loss,
+  done: node.done,
+  bytes: node.bytes,
+  leased: node.leased,
+  isStraggler: node.isStraggler,
+  isSilent: node.isSilent,
+});
+
+/** The summary of a status. It has no time of its own: where nothing has changed, it is the same. */
+export function summaryOf(status: JobStatus): WatchSummary {
+  const { spec, state, endedAt, nodes, progress, acknowledged, rate, secondsLeft, outputs, reads } = status;
+  const trouble = (node: NodeStanding) => (node.isStraggler ? 0 : node.isSilent ? 1 : 2);
+  const listed = nodes.toSorted((a, b) => trouble(a) - trouble(b)).slice(0, WATCH_NODES_MAX);
+  const stragglers = listed.filter(({ isStraggler }) => isStraggler).map(({ name }) => name);
+  return {
+    id: spec.id,
+    state,
+    endedAt: endedAt === null ? null : new Date(endedAt).toISOString(),
+    progress,
+    nodes: {
+      expected: spec.nodes,
+      heard: nodes.length,
+      silent: nodes.filter(({ isSilent }) => isSilent).length,
+      listed: listed.map(nodeSummary),
+    },
+    stragglers,
+    loss: latestLoss(nodes),
+    acknowledged,
+    rate,
+    secondsLeft,
+    outputs,
+    reads,
+  };
+}
+
+function latestLoss(nodes: readonly NodeStanding[]): number | null {
+  let latest: NodeStanding | null = null;
+  for (const node of nodes) if ((node.lossAt ?? -1) > (latest?.lossAt ?? -1)) latest = node;
+  return latest?.loss ?? null;
+}
+
+/** When the next node falls silent if none is heard again, milliseconds since 1970; null: none can. */
+export function nextSilenceAt({ spec, endedAt, nodes }: JobStatus): number | null {
+  if (endedAt !== null) return null;
+  const heard = nodes.filter(({ isSilent }) => !isSilent).map(({ lastHeardAt }) => lastHeardAt);
+  if (heard.length === 0) return null;
+  return heard.reduce((least, at) => Math.min(least, at)) + spec.heartbeatTimeoutSeconds * 1000;
+}
