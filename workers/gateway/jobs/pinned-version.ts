@@ -43,7 +43,8 @@ async function named(env: Env, name: string, text: string): Promise<Result<Pinne
 async function sealLive(env: Env, { id, name }: { id: string; name: string }): Promise<Result<PinnedVersion>> {
   const described = await asked(datasetNamed(name), async () => datasetOf(env, name).describe());
   if (!described.ok) return described;
-  const { migration } = described.value;
+  const { migration, summary } = described.value;
+  if (summary.objects === 0) return fail(failure("empty-input", EMPTY, { field: "input" }));
   const warnings = migration === null ? [] : [stillMigrating(migration)];
   let number: number | null = null;
   let why = "";
@@ -78,6 +79,8 @@ async function sealedOrNull(env: Env, name: string, number: number): Promise<Res
   const detail = `Version ${number} of "${name}", which the job would read, could not be sealed: ${found.value.info.problem}`;
   return fail(failure("unknown-version", detail, { field: "dataset" }));
 }
+
+const EMPTY = "The dataset holds no objects yet; migrate it, put some, or walk through its bucket by POST .../reconcile.";
 
 const stillMigrating = (migration: string): string =>
   `Migration ${migration} of this dataset is running: the job reads what had come when its version was sealed.`;
