@@ -142,7 +142,8 @@ describe("the records of an object", () => {
         [offset, record] = [offset + length, record + found.length];
       }
       expect([offset, record]).toEqual([bytes.length, lines.length]);
-      if (target > 100_000 && parts.length > 1) expect(Math.max(...parts.map(({ size }) => size))).toBeLessThan(target + 1);
+      if (target > 100_000 && parts.length > 1)
+        expect(Math.max(...parts.map(({ size }) => size))).toBeLessThan(target + 1);
     }
     expect(recordParts("a.jsonl", indexed(bytes), bytes.length)).toHaveLength(1);
     expect(recordParts("a.jsonl", indexed(bytes), 1).length).toBeGreaterThan(3);

@@ -16,12 +16,10 @@ const size = fc.nat(1_000_000);
 const key = fc.string({ unit: "grapheme", minLength: 1, maxLength: 40 });
 const part: fc.Arbitrary<Part> = fc.oneof(
   fc.record({ key, size }),
-  fc
-    .tuple(key, size, size, size, size)
-    .map(([name, length, offset, first, count]) => ({
-      ...{ key: name, size: length },
-      ...{ range: { offset, length }, records: { first, count } },
-    })),
+  fc.tuple(key, size, size, size, size).map(([name, length, offset, first, count]) => ({
+    ...{ key: name, size: length },
+    ...{ range: { offset, length }, records: { first, count } },
+  })),
   fc.record({ key, size, array: key, chunk: fc.array(size, { maxLength: 4 }) }),
 );
 const unit: fc.Arbitrary<Unit> = fc

@@ -90,10 +90,7 @@ describe("the chunks of an array", () => {
 
   it("are, of a selection, those that hold an element of it", () => {
     const cases = grids.chain((grid) =>
-      fc.tuple(
-        fc.constant(grid),
-        fc.tuple(...grid.shape.map((size) => fc.tuple(fc.nat(size - 1), fc.nat(size - 1)))),
-      ),
+      fc.tuple(fc.constant(grid), fc.tuple(...grid.shape.map((size) => fc.tuple(fc.nat(size - 1), fc.nat(size - 1))))),
     );
     fc.assert(
       fc.property(cases, ([grid, ends]) => {

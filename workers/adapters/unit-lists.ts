@@ -103,9 +103,9 @@ class ListWriter {
     return put.ok ? null : put.failure;
   }
 
-  /** Deletes what was written. Where that fails, what stays is nobody's. */
+  /** Deletes the files that were written; the index, without which they are nobody's, is the last to be. */
   async undo(): Promise<void> {
-    const keys = [indexOf(this.#jobId), ...this.#files.map((_, n) => `${folderOf(this.#jobId)}${n}`)];
+    const keys = this.#files.map((_, n) => `${folderOf(this.#jobId)}${n}`);
     await forEachLimited(keys, CONNECTIONS_MAX, async (key) => void (await this.#store.delete(key)));
   }
 

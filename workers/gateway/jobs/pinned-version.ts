@@ -80,7 +80,8 @@ async function sealedOrNull(env: Env, name: string, number: number): Promise<Res
   return fail(failure("unknown-version", detail, { field: "dataset" }));
 }
 
-const EMPTY = "The dataset holds no objects yet; migrate it, put some, or walk through its bucket by POST .../reconcile.";
+const EMPTY =
+  "The dataset holds no objects yet; migrate it, put some, or walk through its bucket by POST .../reconcile.";
 
 const stillMigrating = (migration: string): string =>
   `Migration ${migration} of this dataset is running: the job reads what had come when its version was sealed.`;
