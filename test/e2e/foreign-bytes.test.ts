@@ -5,7 +5,7 @@ import { type Client, createClient } from "../harness/client.ts";
 import type { Instance } from "../harness/instance.ts";
 import { type InstanceSecrets, startFreshInstance } from "./fresh-instance.ts";
 import { type RawRequest, send } from "./raw-http.ts";
-import { storeObject } from "./stored-object.ts";
+import { listStored, storeObject } from "./stored-object.ts";
 
 /** Keys that somebody on the way would like to change. */
 const NASTY_KEYS = [
@@ -64,6 +64,7 @@ describe("a key", () => {
 
   beforeAll(async () => {
     for (const [key, bytes] of content) await store(`nasty/${key}`, bytes);
+    await listStored(admin, "nasty");
     const body = { name: "nasty", dataset: "nasty", input: { prefixes: [""] } };
     job = await admin.call("POST", "/v1/jobs", body);
   });
