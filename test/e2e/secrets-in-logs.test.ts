@@ -124,7 +124,7 @@ it("finds no token, signature, key or claim in anything that the Worker logs", a
   expect(ours.match(/"requestId"/g)?.length).toBeGreaterThan(12 * secrets.size);
   expect(ours).toContain('"path":"/t/…/local/in/0"');
 
-  expect([...secrets.keys()]).toHaveLength(13);
+  expect([...secrets.keys()]).toHaveLength(14);
   for (const [name, secret] of secrets) {
     expect(secret.length, name).toBeGreaterThan(20);
     const [, claims = secret, signature = secret] = secret.split(".");

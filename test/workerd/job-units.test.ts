@@ -1,6 +1,7 @@
 import { env } from "cloudflare:workers";
 import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import { datasetOf, jobOf } from "../../workers/adapters/objects.ts";
+import { INDEXING } from "../../workers/adapters/record-indexing.ts";
 import { readUnits, writeUnits } from "../../workers/adapters/unit-lists.ts";
 import type { Part, Unit } from "../../workers/core/jobs/units/unit.ts";
 import { fail, ok, type Result } from "../../workers/core/result.ts";
@@ -165,7 +166,7 @@ describe("a job's input", () => {
       ),
     );
     const number = await sealInSteps(stub, id, async () => undefined);
-    const reads = vi.fn();
+    const reads = vi.fn<(key: unknown) => void>();
     const system = new Proxy(env.SYSTEM, {
       get(bucket, name) {
         const value: unknown = Reflect.get(bucket, name);
@@ -185,6 +186,15 @@ describe("a job's input", () => {
     const expected = [155, 156, ...Array.from({ length: 10 }, (_, n) => 290 + n)].map((n) => `k/${n}`);
     expect(keysOf(await unitsOf(some)).flat()).toEqual(expected);
     expect(reads.mock.calls.length).toBeLessThan(readsOfAll / 2);
+  });
+
+  it("names what was stored: not the consolidated metadata that the edge serves in its place", async () => {
+    const group = JSON.stringify({ zarr_format: 3, node_type: "group" });
+    const { seal } = await filled("consolidated", { "zarr.json": group, "t/zarr.json": "{}" }, "zarr");
+    const { described } = await seal();
+    expect(described.body["derived"]).toEqual(["zarr.json"]);
+    const answer = await create("consolidated@1", { keys: ["zarr.json"] });
+    expect((await unitsOf(answer))[0]?.parts).toEqual([{ key: "zarr.json", size: group.length }]);
   });
 
   it("of records is ranges between places of their index", async () => {
@@ -364,6 +374,40 @@ describe("an input that cannot be cut", () => {
     }
   });
 
+  it("waits for records that are not indexed yet: a request indexes so many bytes, and the queue is told of all others", async () => {
+    const names = ["a.jsonl", "b.jsonl", "c.jsonl"];
+    const { seal } = await filled("unindexed", Object.fromEntries(names.map((name) => [name, lines(20)])));
+    await seal();
+    const { inlineBytes } = INDEXING;
+    INDEXING.inlineBytes = lines(20).length + 1;
+    onTestFinished(() => void (INDEXING.inlineBytes = inlineBytes));
+    const sent: string[] = [];
+    const queue = { send: async ({ key }: { key: string }) => void sent.push(key) };
+    const by = { ...seen, MANIFEST_QUEUE: queue as unknown as Env["MANIFEST_QUEUE"] };
+    const before = await listed();
+    const first = await create("unindexed@1", { records: names }, {}, by);
+    const { status, headers, body } = first;
+    expect([status, body.code, body.field, headers.get("retry-after")]).toEqual([
+      ...[503, "records-not-indexed", "input.records.1", "2"],
+    ]);
+    expect([sent, await listed()]).toEqual([["b.jsonl", "c.jsonl"], before]);
+    INDEXING.inlineBytes = inlineBytes;
+    expect((await create("unindexed@1", { records: ["a.jsonl"] }, {}, by)).status).toBe(201);
+  });
+
+  it("is refused where finding its names would read more of the version than a request may", async () => {
+    const { id, seal } = await filled("vast", { "a/1": "1" });
+    await seal({ aliases: ["all"] });
+    const stub = datasetOf(env, "vast");
+    const version = must(await stub.version({ kind: "number", number: 1 }));
+    const groups = Array.from({ length: 3001 }, (_, n) => `a/${String(n).padStart(4, "0")}`);
+    const files = version.files.map((file) => ({ ...file, groups }));
+    const by = { ...seen, DATASET: withPatched({ version: async () => ok({ ...version, datasetId: id, files }) }) };
+    const { status, body } = await create("vast@all", { prefixes: ["a/"] }, {}, by);
+    expect([status, body.code, body.field]).toEqual([400, "too-many-units", "input"]);
+    expect(body.detail).toContain("3001 row groups");
+  });
+
   it("is refused where an object is no longer what was sealed", async () => {
     const { put, seal } = await filled("changed", { "a.jsonl": lines(2), "t/.zarray": zarray() });
     await seal();
@@ -387,6 +431,18 @@ describe("a list of units", () => {
     for (let n = 0; n < count; n++) yield ok(unit(n));
     if (last !== null) yield last;
   }
+
+  it("has a million units at most", async () => {
+    async function* small(count: number): AsyncGenerator<Result<Unit>> {
+      for (let n = 0; n < count; n++) yield ok({ parts: [{ key: "k", size: 1 }], bytes: 1 });
+    }
+    const most = must(await writeUnits(env, "job_most", small(1_000_000)));
+    expect(most.count).toBe(1_000_000);
+    expect(must(await readUnits(env, "job_most", [999_999]))).toHaveLength(1);
+    const more = await writeUnits(env, "job_more", small(1_000_001));
+    expect(more).toMatchObject({ failure: { code: "too-many-units", field: "units.targetBytes" } });
+    expect((await env.SYSTEM.list({ prefix: "jobs/job_more/" })).objects).toEqual([]);
+  });
 
   it("is of several files, and any of its units are read back in the order asked for", async () => {
     const count = 10_000;

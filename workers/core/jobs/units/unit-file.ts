@@ -101,7 +101,7 @@ function partOf([key, size, third, fourth, count, more]: unknown[]): Part | null
   if (third === undefined) return { key, size };
   if (typeof third === "string") {
     const isChunk = count === undefined && Array.isArray(fourth) && fourth.every(isCount);
-    return isChunk ? { key, size, array: third, chunk: fourth as number[] } : null;
+    return isChunk ? { key, size, array: third, chunk: fourth } : null;
   }
   if (!isCount(third) || !isCount(fourth) || !isCount(count)) return null;
   return { key, size, range: { offset: third, length: size }, records: { first: fourth, count } };
