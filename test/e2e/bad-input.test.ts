@@ -6,6 +6,7 @@ import { type Source, startLocalSource } from "../harness/local-source.ts";
 import { type InstanceSecrets, startFreshInstance } from "./fresh-instance.ts";
 import { expectProblem } from "./problem.ts";
 import { send } from "./raw-http.ts";
+import { listStored, storeObject } from "./stored-object.ts";
 import { WRONG_REQUESTS } from "./wrong-requests.ts";
 
 let source: Source & { stop(): Promise<void> };
@@ -18,6 +19,8 @@ beforeAll(async () => {
   instance = await startFreshInstance({ name: "e2e-bad-input", sources: { local: source } });
   const admin = createClient(instance.url, instance.tokens.admin);
   await admin.call("PUT", "/v1/datasets/era5", { kind: "files", prefix: "era5/" });
+  await storeObject(instance, "era5/in/0", Buffer.from("0"));
+  await listStored(admin, "era5");
   const body = { name: "j", dataset: "era5", input: { prefixes: [""] } };
   job = await admin.call("POST", "/v1/jobs", { ...body, input: { prefixes: ["in/"] }, outputPrefix: "out/" });
   const scope = { prefixes: [""] };

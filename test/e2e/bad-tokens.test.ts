@@ -6,6 +6,7 @@ import { type Source, startLocalSource } from "../harness/local-source.ts";
 import { type InstanceSecrets, startFreshInstance } from "./fresh-instance.ts";
 import { expectProblem, type Refusal } from "./problem.ts";
 import { send } from "./raw-http.ts";
+import { listStored, storeObject } from "./stored-object.ts";
 
 type Role = "read" | "submit" | "admin";
 
@@ -65,6 +66,8 @@ beforeAll(async () => {
   await admin.call("PUT", "/v1/datasets/era5", era5);
   await admin.call("PUT", "/v1/datasets/another", { kind: "files", prefix: "another/" });
   migration = (await admin.call<{ id: string }>("POST", "/v1/migrations", { dataset: "era5" })).id;
+  await storeObject(instance, "era5/t2m/0", Buffer.from("0"));
+  await listStored(admin, "era5");
   const body = { name: "j", dataset: "era5", input: { prefixes: ["t2m/"] } };
   job = await admin.call("POST", "/v1/jobs", body);
   otherJob = await admin.call("POST", "/v1/jobs", body);
@@ -194,7 +197,10 @@ describe.each([
     const body = { name: "gone", dataset: "era5", input: { prefixes: [""] } };
     const gone = await admin.call<{ id: string; read: { capability: string } }>("POST", "/v1/jobs", body);
     await admin.call("POST", `/v1/jobs/${gone.id}/cancel`);
-    await refused(by(gone.read.capability), { status: 403, code: "revoked-token" });
+    // A job's capability is of the version that it reads.
+    const sealed = by(gone.read.capability);
+    const path = sealed.path.replace("/era5/", "/era5@1/");
+    await refused({ ...sealed, path }, { status: 403, code: "revoked-token" });
   });
 });
 

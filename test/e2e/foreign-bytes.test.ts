@@ -5,7 +5,7 @@ import { type Client, createClient } from "../harness/client.ts";
 import type { Instance } from "../harness/instance.ts";
 import { type InstanceSecrets, startFreshInstance } from "./fresh-instance.ts";
 import { type RawRequest, send } from "./raw-http.ts";
-import { storeObject } from "./stored-object.ts";
+import { listStored, storeObject } from "./stored-object.ts";
 
 /** Keys that somebody on the way would like to change. */
 const NASTY_KEYS = [
@@ -64,6 +64,7 @@ describe("a key", () => {
 
   beforeAll(async () => {
     for (const [key, bytes] of content) await store(`nasty/${key}`, bytes);
+    await listStored(admin, "nasty");
     const body = { name: "nasty", dataset: "nasty", input: { prefixes: [""] } };
     job = await admin.call("POST", "/v1/jobs", body);
   });
@@ -79,16 +80,16 @@ describe("a key", () => {
   ])("comes back byte for byte by the %s URL that is handed out for it", async (via, keys) => {
     const node = createClient(instance.url, job.token);
     const asked = { method: "GET", via, keys };
-    const { urls } = await node.call<{ urls: { key: string; url: string }[] }>(
+    const { urls } = await node.call<{ urls: { key: string; url: string; headers: Record<string, string> }[] }>(
       "POST",
       `/v1/jobs/${job.id}/urls`,
       asked,
     );
     expect(urls.map(({ key }) => key)).toEqual(keys);
-    for (const { key, url } of urls) {
+    for (const { key, url, headers } of urls) {
       // As it is, and after a client's URL parser had its way with it.
       for (const sent of [url, new URL(url).href]) {
-        const answer = await send(sent);
+        const answer = await send(sent, { headers });
         const same = answer.bytes.equals(content.get(key) ?? Buffer.alloc(0));
         expect([key, answer.status, same]).toEqual([key, 200, true]);
       }

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { createClient } from "../harness/client.ts";
 import { type Instance, type InstanceOptions, sleep, startInstance } from "../harness/instance.ts";
 import { startFreshInstance } from "./fresh-instance.ts";
-import { storeObject } from "./stored-object.ts";
+import { listStored, storeObject } from "./stored-object.ts";
 
 const OPTIONS: InstanceOptions = { name: "e2e-metering", vars: { METER_FLUSH_SECONDS: "1" } };
 const OBJECTS = new Map([1, 1000, 300_000].map((size) => [`chunk-${size}`, Uint8Array.from(randomBytes(size))]));
@@ -32,6 +32,7 @@ beforeAll(async () => {
   const admin = createClient(fresh.url, fresh.tokens.admin);
   await admin.call("PUT", "/v1/datasets/metered", { kind: "files", prefix: "metered/" });
   for (const [key, bytes] of OBJECTS) await storeObject(fresh, `metered/${key}`, bytes);
+  await listStored(admin, "metered");
 });
 
 afterAll(() => instance?.stop());
@@ -115,7 +116,7 @@ describe("the status of a job", () => {
     const [job, other] = [await startJob("quiet"), await startJob("loud")];
     const witness = new Witness();
     await witness.readEverything(other.read.rootUrl);
-    const forged = other.read.rootUrl.replace(/\/metered\/$/, "x/metered/");
+    const forged = other.read.rootUrl.replace(/\/metered@1\/$/, "x/metered@1/");
     expect((await new Witness().read(forged, "chunk-1")).status).toBe(401);
     await vi.waitFor(async () => expectSeen(await readsOf(other), witness), reported);
     expect(await readsOf(job)).toMatchObject({ requests: 0, bytes: 0 });

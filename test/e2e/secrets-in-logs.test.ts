@@ -29,6 +29,7 @@ interface Minted {
   id: string;
   token: string;
   read: { rootUrl: string; capability: string };
+  readOutputs: { capability: string };
 }
 interface Urls {
   urls: { url: string; headers: Record<string, string> }[];
@@ -60,6 +61,7 @@ async function journey(): Promise<void> {
   const job = await admin.call<Minted>("POST", "/v1/jobs", body);
   secrets.set("the job token", job.token);
   secrets.set("the job's capability", job.read.capability);
+  secrets.set("the job's capability for its outputs", job.readOutputs.capability);
   const node = createClient(url, job.token);
   await node.call("POST", `/v1/jobs/${job.id}/heartbeat`, { node: "n" });
   const asked = [
@@ -122,7 +124,7 @@ it("finds no token, signature, key or claim in anything that the Worker logs", a
   expect(ours.match(/"requestId"/g)?.length).toBeGreaterThan(12 * secrets.size);
   expect(ours).toContain('"path":"/t/…/local/in/0"');
 
-  expect([...secrets.keys()]).toHaveLength(13);
+  expect([...secrets.keys()]).toHaveLength(14);
   for (const [name, secret] of secrets) {
     expect(secret.length, name).toBeGreaterThan(20);
     const [, claims = secret, signature = secret] = secret.split(".");

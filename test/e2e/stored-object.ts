@@ -1,4 +1,6 @@
 import { createHash, createHmac } from "node:crypto";
+import { expect, vi } from "vitest";
+import type { Client } from "../harness/client.ts";
 import type { InstanceSecrets } from "./fresh-instance.ts";
 import { send } from "./raw-http.ts";
 
@@ -39,6 +41,16 @@ export async function storeObject(
     },
   });
   if (answer.status !== 200) throw new Error(`PUT ${key}: ${answer.status} ${answer.bytes.toString()}`);
+}
+
+/** Has a dataset's manifest learn what was stored past the Worker: a job reads what a version of it holds. */
+export async function listStored(admin: Client, dataset: string): Promise<void> {
+  const path = `/v1/datasets/${dataset}/reconcile`;
+  await admin.call("POST", path, {});
+  await vi.waitFor(async () => expect(await admin.call("GET", path)).toMatchObject({ state: "done" }), {
+    timeout: 240_000,
+    interval: 100,
+  });
 }
 
 const encodeRfc3986 = (text: string): string =>

@@ -8,7 +8,7 @@ const manyKeys = Array.from({ length: 65 }, (_, n) => `k${n}`);
 
 /**
  * What each route refuses: [route, wrong body, status, code, field]. There is a dataset `era5` at `era5/` without a
- * source, a job `JOB` that reads `in/` and writes `out/` of it, and a capability `CAP` for all of it.
+ * source, an object `in/0` in it, a job `JOB` that reads `in/` and writes `out/`, and a capability `CAP` for all of it.
  */
 export const WRONG_REQUESTS: [string, unknown, number, FailureCode, string?][] = [
   ["PUT /v1/datasets/fresh", { prefix: "fresh/" }, 400, "invalid-body", "kind"],
@@ -124,6 +124,12 @@ export const WRONG_REQUESTS: [string, unknown, number, FailureCode, string?][] =
   ["POST /v1/jobs", { ...jobBody, input: { keys: [LONG_KEY] } }, 400, "invalid-body", "input.keys.0"],
   ["POST /v1/jobs", { ...jobBody, input: { keys: ["\u0000"] } }, 400, "invalid-body", "input.keys.0"],
   ["POST /v1/jobs", { ...jobBody, input: { keys: [7] } }, 400, "invalid-body", "input.keys.0"],
+  ["POST /v1/jobs", { ...jobBody, input: { prefixes: ["none/"] } }, 400, "empty-input", "input.prefixes.0"],
+  ["POST /v1/jobs", { ...jobBody, input: { globs: ["in/*", "*.png"] } }, 400, "empty-input", "input.globs.1"],
+  ["POST /v1/jobs", { ...jobBody, input: { keys: ["in/0", "in/1"] } }, 400, "empty-input", "input.keys.1"],
+  ["POST /v1/jobs", { ...jobBody, input: { records: ["in/1"] } }, 400, "empty-input", "input.records.0"],
+  ["POST /v1/jobs", { ...jobBody, input: { zarr: [{ path: "in" }] } }, 400, "not-zarr", "input.zarr.0.path"],
+  ["POST /v1/jobs", { ...jobBody, input: { zarr: [{ path: "in/" }] } }, 400, "invalid-body", "input.zarr.0.path"],
   ["POST /v1/jobs", { ...jobBody, outputPrefix: "out" }, 400, "invalid-body", "outputPrefix"],
   ["POST /v1/jobs", { ...jobBody, outputPrefix: "" }, 400, "invalid-body", "outputPrefix"],
   ["POST /v1/jobs", { ...jobBody, outputPrefix: "in/" }, 409, "prefix-overlap", "outputPrefix"],

@@ -31,7 +31,9 @@ function withIndexPages(pages: number): Env["DATASET"] {
       const index = await stub.sealedIndex(id, number);
       return index.ok ? { ok: true, value: { ...index.value, pages } } : index;
     };
-    return { remember: (keys: string[]) => stub.remember(keys), sealedIndex };
+    return new Proxy(stub, {
+      get: (real, method): unknown => (method === "sealedIndex" ? sealedIndex : Reflect.get(real, method)),
+    });
   };
   return { getByName } as unknown as Env["DATASET"];
 }
@@ -199,11 +201,12 @@ describe("a capability of a version", () => {
     ]);
     expect(new URL(sealed.body.urls[1]?.url ?? "").pathname).toMatch(/\/since\/a$/);
     const live = await api(seen, "POST /v1/jobs", { name: "j", dataset: "since", input: { prefixes: [""] } });
+    expect(live.body["dataset"], "what was there is sealed now").toBe("since@2");
     const moving = `POST /v1/jobs/${String(live.body["id"])}/urls`;
     const { body } = await api<Urls>(seen, moving, { ...asked, keys: ["later", "none"] }, String(live.body["token"]));
     expect(body.urls).toMatchObject([
-      { key: "later", size: 10, headers: {} },
-      { key: "none", etag: null, headers: {} },
+      { key: "later", size: 10, headers: { "if-match": expect.any(String) } },
+      { key: "none", ...absent },
     ]);
   });
 
@@ -229,10 +232,10 @@ describe("a capability of a version", () => {
   it("is refused to a job for more keys than can be looked up at once, by name", async () => {
     const { seal } = await filled("wide", "files", { a: "one" });
     await seal();
-    const job = await api(seen, "POST /v1/jobs", { name: "j", dataset: "wide@1", input: { prefixes: [""] } });
+    const wide = { ...seen, DATASET: withIndexPages(1_000_000) };
+    const job = await api(wide, "POST /v1/jobs", { name: "j", dataset: "wide@1", input: { prefixes: [""] } });
     const line = `POST /v1/jobs/${String(job.body["id"])}/urls`;
     const keys = Array.from({ length: 4000 }, (_, n) => `k${n}`);
-    const wide = { ...seen, DATASET: withIndexPages(1_000_000) };
     const refused = await api(wide, line, { method: "GET", via: "edge", keys }, String(job.body["token"]));
     expect(refused).toMatchObject({ status: 400, body: { code: "too-many-keys", field: "keys" } });
     expect(refused.body["detail"]).toContain("ask for fewer keys");
@@ -276,8 +279,9 @@ describe("a capability of a version", () => {
     expect((await asked("edge", ["runs/other"])).status).toBe(403);
 
     const live = await api<JobAnswer>(seen, "POST /v1/jobs", { ...spec, dataset: "own-out" });
-    expect(await get(`${live.body.read.rootUrl}runs/j/ckpt`)).toEqual([200, "weights"]);
-    expect(live.body).not.toHaveProperty("readOutputs");
+    expect(await get(`${live.body.read.rootUrl}in/later`)).toEqual([200, "came after"]);
+    expect(await get(`${live.body.read.rootUrl}runs/j/ckpt`)).toEqual([403, "out-of-scope"]);
+    expect(await get(`${live.body.readOutputs.rootUrl}runs/j/ckpt`)).toEqual([200, "weights"]);
   });
 
   it("reads the version's own files by the URLs of its description, in ranges and by HEAD", async () => {

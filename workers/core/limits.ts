@@ -79,6 +79,13 @@ export const UNITS_MAX = 1_000_000;
 export const UNIT_MAX_BYTES = 5 * GiB;
 /** Objects, chunks or record ranges of one unit. */
 export const UNIT_PARTS_MAX = 1000;
+/**
+ * Row groups of a version's manifest that the making of a job's units may read, 5,000 objects each: with the files' footers
+ * some 4,000 requests, within the 10,000 of an invocation beside the look-ups of keys; and some minute of its CPU.
+ */
+export const UNIT_GROUPS_MAX = 3000;
+/** Bytes of the metadata of a Zarr array. */
+export const ZARR_DOCUMENT_MAX_BYTES = 1 * MiB;
 /** Units that one request may lease, and leases that one may acknowledge. */
 export const LEASES_MAX = 1000;
 /** Keys in one `urls` request. */

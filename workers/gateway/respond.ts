@@ -126,6 +126,7 @@ export function describeProblem(
   const headers: Record<string, string> = { "content-type": PROBLEM, "x-request-id": requestId };
   if (status === 401) headers["www-authenticate"] = 'Bearer realm="penstock"';
   if (status === 503) headers["retry-after"] = String(failed.retryAfterSeconds ?? 2);
+  else if (failed.retryAfterSeconds !== undefined) headers["retry-after"] = String(failed.retryAfterSeconds);
   if (failed.size !== undefined) headers["content-range"] = formatUnsatisfiedRange(failed.size);
   return { status, headers, body: JSON.stringify(body) };
 }

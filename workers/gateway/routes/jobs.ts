@@ -7,6 +7,7 @@ import { newId } from "../../adapters/ids.ts";
 import { knownDataset } from "../../adapters/known-datasets.ts";
 import { directoryOf, jobOf } from "../../adapters/objects.ts";
 import { createR2Store } from "../../adapters/r2-store.ts";
+import { writeUnits } from "../../adapters/unit-lists.ts";
 import { type Failure, failure } from "../../core/failure.ts";
 import { type JobSpec, OUTPUT_JOB, outputScope, readScope } from "../../core/jobs/job.ts";
 import { finishBodySchema, heartbeatBodySchema } from "../../core/jobs/node-requests.ts";
@@ -21,12 +22,13 @@ import { readBody, readQuery } from "../body.ts";
 import { answer, type Ctx, refuse } from "../context.ts";
 import { view } from "../jobs/view.ts";
 import { formatCursor, pageQuery } from "../paging.ts";
-import { versionOf } from "../version-of.ts";
+import { unitsOf } from "../jobs/input.ts";
+import { pinVersion } from "../jobs/pinned-version.ts";
 import { signedRoot } from "./capabilities.ts";
 
 /**
- * `POST /v1/jobs`: a job, its token, and the capability and endpoint that its nodes read by; on a sealed version a second
- * capability, `readOutputs`, for what they put out themselves.
+ * `POST /v1/jobs`: a job on one sealed version, its token, how many units its input was cut into, the capability and endpoint
+ * that its nodes read by, and a second capability, `readOutputs`, for what they put out themselves.
  */
 export async function create(c: Ctx): Promise<Response> {
   const body = await readBody(c, jobBodySchema);
@@ -36,22 +38,31 @@ export async function create(c: Ctx): Promise<Response> {
   if (refused !== null) return refuse(c, refused);
   const dataset = await knownDataset(c.env, datasetName);
   if (!dataset.ok) return refuse(c, dataset.failure);
-  // An alias is followed now: a job reads one version from its beginning to its end.
-  const version = await versionOf(c.env, datasetName, versionText, "dataset");
+  const version = await pinVersion(c.env, dataset.value.config, versionText);
   if (!version.ok) return refuse(c, version.failure);
+  const { sealed, warnings } = version.value;
+  const {
+    input,
+    units: { targetBytes },
+  } = body.value;
+  const units = await unitsOf(c, { config: dataset.value.config, sealed, input, targetBytes });
+  if (!units.ok) return refuse(c, units.failure);
+  const id = newId("job", Date.now());
+  // Before the job is there: a job that is there has its list.
+  const unitList = await writeUnits(c.env, id, units.value);
+  if (!unitList.ok) return refuse(c, unitList.failure);
   const now = Date.now();
   const { id: datasetId, bucket, prefix } = dataset.value.config;
-  const id = newId("job", now);
   const expiresAt = now + body.value.ttlSeconds * 1000;
   const { resumeFrom: _, lostAfterSeconds = 10 * body.value.heartbeatTimeoutSeconds, ...fixed } = body.value;
   const spec: JobSpec = {
     ...fixed,
     lostAfterSeconds,
-    unitList: { count: 0, bytes: 0, digest: "" },
+    unitList: unitList.value,
     id,
     datasetName,
     datasetId,
-    version: version.value.name,
+    version: String(sealed.info.number),
     bucket,
     prefix,
     createdAt: now,
@@ -73,7 +84,8 @@ export async function create(c: Ctx): Promise<Response> {
   const direct = { endpoint: config.r2Endpoint, bucket: config.buckets.get(bucket), prefix };
   const serverTime = new Date(now).toISOString();
   const readOutputs = outputs === null ? {} : { readOutputs: outputs };
-  return answer(c, { ...view(created.value), token, read, ...readOutputs, direct, serverTime }, 201);
+  const made = { units: { count: unitList.value.count, bytes: unitList.value.bytes }, warnings };
+  return answer(c, { ...view(created.value), token, read, ...readOutputs, direct, ...made, serverTime }, 201);
 }
 
 /**

@@ -1,6 +1,6 @@
 import { r2StoreOf } from "../../adapters/r2-stores.ts";
 import { changedObject } from "../../adapters/record-bytes.ts";
-import { INDEXING, isStillSaid, lookAt, makeIndex } from "../../adapters/record-indexing.ts";
+import { INDEXING, type IndexingLimits, isStillSaid, lookAt, makeIndex } from "../../adapters/record-indexing.ts";
 import { type IndexName, recordIndexesIn } from "../../adapters/record-indexes.ts";
 import { type Failure, failure } from "../../core/failure.ts";
 import { checkKey } from "../../core/http/key-path.ts";
@@ -24,10 +24,11 @@ export interface RecordsTarget {
   query: { etag?: string | undefined; as?: Kind | undefined };
 }
 
-/** The index of the object that is there; `isCurrent`: R2 has just said that the object has its ETag. */
+/** The index of the object that is there, made within `limits`; `isCurrent`: R2 has just said that the object has its ETag. */
 export async function findIndex(
   c: Ctx,
   target: RecordsTarget,
+  limits: IndexingLimits = INDEXING,
 ): Promise<Result<{ index: RecordIndex; store: ObjectStore; isCurrent: boolean }>> {
   const { config, query } = target;
   const { etag: asked = null } = query;
@@ -71,7 +72,7 @@ export async function findIndex(
     };
     await c.env.MANIFEST_QUEUE.send(message);
   };
-  const made = await makeIndex({ name, store, indexes, now: Date.now(), limits: INDEXING, send }, looked.value);
+  const made = await makeIndex({ name, store, indexes, now: Date.now(), limits, send }, looked.value);
   return made.ok ? ok({ index: made.value, store, isCurrent: true }) : fail(named(made.failure, target));
 }
 

@@ -1,0 +1,220 @@
+import { type Failure, failure } from "../core/failure.ts";
+import {
+  findPages,
+  formatUnitIndex,
+  PageWriter,
+  parsePage,
+  parseUnitIndex,
+  type PlacedPage,
+  UNIT_FILE_BYTES,
+  type UnitIndex,
+  type UnitPage,
+} from "../core/jobs/units/unit-file.ts";
+import type { Unit } from "../core/jobs/units/unit.ts";
+import { CONNECTIONS_MAX, UNITS_MAX } from "../core/limits.ts";
+import { fail, ok, type Result } from "../core/result.ts";
+import type { ObjectStore } from "../ports/object-store.ts";
+import { Digest } from "./exact-stream.ts";
+import { forEachLimited } from "./for-each-limited.ts";
+import { damaged } from "./index-pages.ts";
+import { createR2Store } from "./r2-store.ts";
+import { WeighedMemo } from "./weighed-memo.ts";
+
+/** The lists of jobs' units, in the SYSTEM bucket: written once, before the job is there, and never changed. */
+const folderOf = (jobId: string): string => `jobs/${jobId}/units/`;
+const indexOf = (jobId: string): string => `${folderOf(jobId)}index.json`;
+
+/** What this isolate keeps of lists, which never change: their indexes, and pages as they were parsed. */
+const KEPT_BYTES = 6 * 1024 * 1024;
+const kept = new WeighedMemo<UnitIndex | readonly Unit[]>(KEPT_BYTES);
+/** What parsed JSON takes of memory, in bytes of its text: of short arrays of short texts and numbers. */
+const PARSED_WEIGHT = 5;
+
+/** What is said of a list: how many units it has, their bytes, and the hex SHA-256 of its pages. */
+export interface UnitListSummary {
+  count: number;
+  bytes: number;
+  digest: string;
+}
+
+/**
+ * Writes the list of a job that is not there yet. Whatever ends it leaves objects that nobody names; where a unit is a failure,
+ * they are deleted. `too-many-units` beyond `UNITS_MAX`, `empty-input` without any.
+ */
+export async function writeUnits(
+  env: Env,
+  jobId: string,
+  units: AsyncIterable<Result<Unit>>,
+): Promise<Result<UnitListSummary>> {
+  const writer = new ListWriter(createR2Store(env.SYSTEM), jobId);
+  const failed = (await writer.takeAll(units)) ?? (await writer.finish());
+  if (failed === null) return ok(writer.summary);
+  await writer.undo();
+  return fail(failed);
+}
+
+class ListWriter {
+  readonly #store: ObjectStore;
+  readonly #jobId: string;
+  readonly #pages = new PageWriter();
+  readonly #digest = new Digest("SHA-256");
+  readonly #files: UnitIndex["files"] = [];
+  /** Of the file that is being collected. */
+  #collected: UnitPage[] = [];
+  #collectedBytes = 0;
+  #bytes = 0;
+  #hash = "";
+
+  constructor(store: ObjectStore, jobId: string) {
+    this.#store = store;
+    this.#jobId = jobId;
+  }
+
+  get summary(): UnitListSummary {
+    return { count: this.#pages.count, bytes: this.#bytes, digest: this.#hash };
+  }
+
+  async takeAll(units: AsyncIterable<Result<Unit>>): Promise<Failure | null> {
+    for await (const unit of units) {
+      if (!unit.ok) return unit.failure;
+      if (this.#pages.count === UNITS_MAX) return tooManyUnits();
+      this.#bytes += unit.value.bytes;
+      const page = this.#pages.push(unit.value);
+      const failed = page === null ? null : await this.#collect(page);
+      if (failed !== null) return failed;
+    }
+    return null;
+  }
+
+  /** Writes what is left, and the index, which is the last object: who finds it finds the others. */
+  async finish(): Promise<Failure | null> {
+    const last = this.#pages.end();
+    if (last === null) {
+      const detail = "The input has nothing to hand out; name what the version holds.";
+      return failure("empty-input", detail, { field: "input" });
+    }
+    const failed = (await this.#collect(last)) ?? (await this.#writeFile());
+    if (failed !== null) return failed;
+    await this.#digest.close();
+    this.#hash = (await this.#digest.bytes).toHex();
+    const { count, bytes, digest } = this.summary;
+    const text = formatUnitIndex({ v: 1, units: count, bytes, digest, files: this.#files });
+    const put = await this.#put(indexOf(this.#jobId), new TextEncoder().encode(text), "application/json");
+    return put.ok ? null : put.failure;
+  }
+
+  /** Deletes the files that were written; the index, without which they are nobody's, is the last to be. */
+  async undo(): Promise<void> {
+    const keys = this.#files.map((_, n) => `${folderOf(this.#jobId)}${n}`);
+    await forEachLimited(keys, CONNECTIONS_MAX, async (key) => void (await this.#store.delete(key)));
+  }
+
+  async #collect(page: UnitPage): Promise<Failure | null> {
+    const isFull = this.#collectedBytes > 0 && this.#collectedBytes + page.bytes.length > UNIT_FILE_BYTES;
+    const failed = isFull ? await this.#writeFile() : null;
+    if (failed !== null) return failed;
+    this.#collected.push(page);
+    this.#collectedBytes += page.bytes.length;
+    await this.#digest.write(page.bytes);
+    return null;
+  }
+
+  async #writeFile(): Promise<Failure | null> {
+    const file = new Uint8Array(this.#collectedBytes);
+    const pages: [number, number, number][] = [];
+    let at = 0;
+    for (const { first, bytes } of this.#collected) {
+      file.set(bytes, at);
+      pages.push([first, at, bytes.length]);
+      at += bytes.length;
+    }
+    const put = await this.#put(`${folderOf(this.#jobId)}${this.#files.length}`, file, "application/octet-stream");
+    if (!put.ok) return put.failure;
+    this.#files.push({ etag: put.value.etag, pages });
+    [this.#collected, this.#collectedBytes] = [[], 0];
+    return null;
+  }
+
+  #put(key: string, bytes: Uint8Array, contentType: string) {
+    return this.#store.put(key, bytes, { size: bytes.length, http: { contentType }, custom: {}, onlyIf: "absent" });
+  }
+}
+
+const tooManyUnits = (): Failure =>
+  failure(
+    "too-many-units",
+    `The input is more than ${UNITS_MAX} units; give units.targetBytes a larger number, or name fewer objects.`,
+    { field: "units.targetBytes" },
+  );
+
+/**
+ * The units of these numbers, in their order. They may be shared: who gets them changes nothing of them. `version-damaged`
+ * where the list is missing, or is not what was written.
+ */
+export async function readUnits(env: Env, jobId: string, numbers: readonly number[]): Promise<Result<Unit[]>> {
+  const store = createR2Store(env.SYSTEM);
+  const index = await readIndex(store, jobId);
+  if (!index.ok) return index;
+  const pages = findPages(index.value, numbers);
+  if (pages === null) {
+    return fail(failure("version-damaged", `The job has ${index.value.units} units, and not all that were asked for.`));
+  }
+  const byNumber = new Map<number, Unit>();
+  const wanted = new Set(numbers);
+  let failed: Failure | null = null;
+  await forEachLimited(pages, CONNECTIONS_MAX, async (page) => {
+    if (failed !== null) return;
+    const units = await readPage(store, jobId, page);
+    if (!units.ok) failed = units.failure;
+    else
+      for (const [n, unit] of units.value.entries()) if (wanted.has(page.first + n)) byNumber.set(page.first + n, unit);
+  });
+  return failed === null ? ok(numbers.flatMap((number) => byNumber.get(number) ?? [])) : fail(failed);
+}
+
+async function readIndex(store: ObjectStore, jobId: string): Promise<Result<UnitIndex>> {
+  const key = indexOf(jobId);
+  const held = kept.get(key) as UnitIndex | null;
+  if (held !== null) return ok(held);
+  const text = await readText(store, key, {});
+  if (!text.ok) return text;
+  const index = parseUnitIndex(text.value);
+  if (index === null) return fail(notWritten(key));
+  kept.set(key, index, PARSED_WEIGHT * text.value.length);
+  return ok(index);
+}
+
+/** A page, pinned to the ETag of its file: R2's word that it is what was written. */
+async function readPage(
+  store: ObjectStore,
+  jobId: string,
+  { file, etag, offset, length, first, end }: PlacedPage,
+): Promise<Result<readonly Unit[]>> {
+  const key = `${folderOf(jobId)}${file}`;
+  const name = `${key}#${first}`;
+  const held = kept.get(name) as readonly Unit[] | null;
+  if (held !== null) return ok(held);
+  const range = { kind: "bounded" as const, start: offset, end: offset + length - 1 };
+  const text = await readText(store, key, { range, ifMatch: etag });
+  if (!text.ok) return text;
+  const units = parsePage(text.value);
+  if (units?.length !== end - first) return fail(notWritten(key));
+  kept.set(name, units, PARSED_WEIGHT * text.value.length);
+  return ok(units);
+}
+
+async function readText(
+  store: ObjectStore,
+  key: string,
+  options: Parameters<ObjectStore["get"]>[1],
+): Promise<Result<string>> {
+  const got = await store.get(key, options);
+  if (!got.ok) return fail(damaged(got.failure, key));
+  const text = await new Response(got.value.body).text().catch(() => null);
+  return text === null
+    ? fail(failure("store-unavailable", `R2 broke off in the middle of "${key}"; ask again.`))
+    : ok(text);
+}
+
+const notWritten = (key: string): Failure =>
+  failure("version-damaged", `"${key}" in the bucket SYSTEM is not what was written.`);
