@@ -2,6 +2,8 @@ import { DurableObject } from "cloudflare:workers";
 import { directoryOf } from "../../workers/adapters/objects.ts";
 import { type Failure, failure } from "../../workers/core/failure.ts";
 import type { JobSpec } from "../../workers/core/jobs/job.ts";
+import type { Ack, AckAnswer, FailedUnit, LeaseAnswer, Progress } from "../../workers/core/jobs/lease.ts";
+import { formatState, type Resume } from "../../workers/core/jobs/resume.ts";
 import type { Row } from "../../workers/core/manifest/row.ts";
 import type { Reading } from "../../workers/core/metering/read-counts.ts";
 import type { Tally } from "../../workers/core/metering/tally.ts";
@@ -9,6 +11,7 @@ import { type SentManifestMessage, sentRows, type Unsent } from "../../workers/c
 import { packRows } from "../../workers/core/migration/pack.ts";
 import { fail, ok, type Result } from "../../workers/core/result.ts";
 import { Outbox } from "../outbox.ts";
+import { Leases } from "./leases.ts";
 import { type NodeRow, Nodes } from "./nodes.ts";
 import { type Output, Outputs } from "./outputs.ts";
 import { ReadingTable } from "./readings.ts";
@@ -22,6 +25,9 @@ export interface JobStatus {
   /** What isolates have reported so far of the reads with its capability. */
   reads: Tally;
   endedAt: number | null;
+  progress: Leases["progress"];
+  /** The first units that were given up. */
+  failedUnits: FailedUnit[];
 }
 
 interface Job {
@@ -39,6 +45,7 @@ const SCHEMA = [
     told INTEGER NOT NULL DEFAULT 0        -- 1 once the Directory lists the job, 2 once it knows that it ended
   )`,
   Nodes.SCHEMA,
+  Leases.SCHEMA,
   Outputs.SCHEMA,
   Outbox.SCHEMA,
   ReadingTable.SCHEMA,
@@ -65,6 +72,9 @@ export class GpuJob extends DurableObject<Env> {
   readonly #readings: ReadingTable;
   readonly #nodes: Nodes;
   readonly #outputs: Outputs;
+  readonly #leases: Leases;
+  /** When the alarm rings, as far as is known: milliseconds since 1970, null for never, undefined since an eviction. */
+  #alarmAt: number | null | undefined;
   /** It never changes once it is there. */
   #spec: JobSpec | null = null;
 
@@ -75,13 +85,18 @@ export class GpuJob extends DurableObject<Env> {
     this.#readings = new ReadingTable(ctx.storage);
     this.#nodes = new Nodes(this.#sql);
     this.#outputs = new Outputs(this.#sql);
+    this.#leases = new Leases(this.#sql, () => this.#specOf());
     void ctx.blockConcurrencyWhile(async () => {
       for (const statement of SCHEMA) this.#sql.exec(statement);
     });
   }
 
-  async create(spec: JobSpec): Promise<Result<JobStatus>> {
-    this.#sql.exec("INSERT OR IGNORE INTO job (id, spec, state) VALUES (1, ?, 'pending')", JSON.stringify(spec));
+  /** @param resume where an earlier job was, of the same units in the same order; null: at the beginning */
+  async create(spec: JobSpec, resume: Resume | null = null): Promise<Result<JobStatus>> {
+    this.ctx.storage.transactionSync(() => {
+      this.#sql.exec("INSERT OR IGNORE INTO job (id, spec, state) VALUES (1, ?, 'pending')", JSON.stringify(spec));
+      this.#leases.begin(resume, [...crypto.getRandomValues(new Int32Array(4))], Date.now());
+    });
     await this.#tell();
     await this.#arm();
     return this.status();
@@ -93,7 +108,8 @@ export class GpuJob extends DurableObject<Env> {
     if (job === null || spec === null) return fail(failure("unknown-job"));
     const { state, endedAt } = job;
     const [nodes, outputs, reads] = [this.#nodes.list(), this.#outputs.counts, this.#readings.total];
-    return ok({ spec, state, endedAt, nodes, outputs, reads });
+    const { progress, failedUnits } = this.#leases;
+    return ok({ spec, state, endedAt, nodes, outputs, reads, progress, failedUnits });
   }
 
   /** What never changes of it. */
@@ -116,6 +132,39 @@ export class GpuJob extends DurableObject<Env> {
     });
   }
 
+  /** Units for a node, which is heard by that. */
+  async lease(
+    node: string,
+    asked: { request: string; count: number; epoch: number | null },
+  ): Promise<Result<LeaseAnswer>> {
+    return this.#act({ type: "heartbeat" }, ({ now, state }) => {
+      if (state === "finishing")
+        return fail(failure("job-finishing", "The job is being finished: nothing is handed out."));
+      const heard = this.#nodes.hear(node, now);
+      return heard.ok ? this.#leases.lease({ node, ...asked }, now) : heard;
+    });
+  }
+
+  /** What came of a node's leases; it is heard by that. */
+  async ack(node: string, acks: readonly Ack[]): Promise<Result<AckAnswer>> {
+    return this.#act({ type: "heartbeat" }, ({ now }) => {
+      const heard = this.#nodes.hear(node, now);
+      if (!heard.ok) return heard;
+      const acknowledged = this.#leases.ack(node, acks, now);
+      if (!acknowledged.ok) return acknowledged;
+      const { answer, credit } = acknowledged.value;
+      if (credit.done > 0) this.#nodes.credit(node, credit.done, credit.bytes, credit.busyMs);
+      return ok(answer);
+    });
+  }
+
+  /** Where it is, as text that another job may begin from, and how far. */
+  async checkpoint(): Promise<Result<{ state: string; epoch: number; progress: Progress }>> {
+    return this.#act(null, ({ spec }) =>
+      ok({ state: formatState(spec, this.#leases.checkpoint()), ...this.#leases.standing }),
+    );
+  }
+
   /** Notes what an isolate has counted. A job that has ended takes it too: its last reads are reported after its end. */
   async recordReading(reading: Reading): Promise<Result<null>> {
     if (this.#job === null) return fail(failure("unknown-job"));
@@ -135,9 +184,17 @@ export class GpuJob extends DurableObject<Env> {
     return this.#act(null, () => this.#outputs.announced(keys));
   }
 
-  /** From now on nothing new is handed out, while outputs are looked at. */
-  async beginFinish(): Promise<Result<JobState>> {
-    return this.#act({ type: "begin-finish" }, ({ state }) => ok(state));
+  /**
+   * From now on nothing new is handed out, while outputs are looked at. A job is not done while nodes hold units:
+   * `units-out`; of one that has failed they are taken back.
+   */
+  async beginFinish(outcome: "done" | "failed"): Promise<Result<JobState>> {
+    return this.#act({ type: "begin-finish" }, ({ now, state }) => {
+      const out = outcome === "done" ? this.#leases.out() : null;
+      if (out !== null) return fail(out);
+      this.#leases.withdraw(now);
+      return ok(state);
+    });
   }
 
   /** What was looked at is not as it should be: the job goes on. */
@@ -162,12 +219,13 @@ export class GpuJob extends DurableObject<Env> {
 
   /** Called by the cron while the job runs; writes nothing where there is an alarm. */
   async rearm(): Promise<void> {
-    if ((await this.ctx.storage.getAlarm()) === null) await this.#arm();
+    this.#alarmAt = await this.ctx.storage.getAlarm();
+    if (this.#alarmAt === null) await this.#arm();
   }
 
   override async alarm(): Promise<void> {
     // First the next alarm, then the work, and nothing escapes.
-    await this.ctx.storage.setAlarm(Date.now() + 60_000);
+    await this.#setAlarm(Date.now() + 60_000);
     try {
       this.#tick(Date.now());
       await this.#outbox.flush(Date.now());
@@ -175,6 +233,7 @@ export class GpuJob extends DurableObject<Env> {
     } catch (error) {
       console.error(JSON.stringify({ message: "job alarm failed", error: String(error) }));
     }
+    this.#alarmAt = Infinity; // The one set above is put off to when something is due.
     await this.#arm();
   }
 
@@ -214,6 +273,7 @@ export class GpuJob extends DurableObject<Env> {
       });
     } catch (error) {
       this.#outbox.discard();
+      this.#nodes.forget();
       if (error instanceof Refusal) return fail(error.failure);
       throw error;
     }
@@ -234,6 +294,8 @@ export class GpuJob extends DurableObject<Env> {
     if (job === null || spec === null) return;
     const next = applyJobEvent(job.state, { type: "tick", now, ...this.#times(spec) });
     if (next !== null && next !== job.state) this.#setState(next, now);
+    const leasesDueAt = isEnded(next ?? job.state) ? null : this.#leases.dueAt();
+    if (leasesDueAt !== null && now >= leasesDueAt) this.ctx.storage.transactionSync(() => this.#leases.pass(now));
   }
 
   #setState(state: JobState, now: number): void {
@@ -278,12 +340,22 @@ export class GpuJob extends DurableObject<Env> {
   }
 
   async #arm(): Promise<void> {
+    if (this.#alarmAt === undefined) this.#alarmAt = await this.ctx.storage.getAlarm();
     const [job, spec] = [this.#job, this.#specOf()];
     if (job === null || spec === null) return;
     const untold = job.told < (isEnded(job.state) ? 2 : 1) ? Date.now() + 5000 : null;
     const due = [nextTickAt(job.state, this.#times(spec)), this.#outbox.nextDueAt, untold].filter((at) => at !== null);
-    if (due.length === 0) await this.ctx.storage.deleteAlarm();
-    else await this.ctx.storage.setAlarm(Math.min(...due));
+    const leasesDueAt = isEnded(job.state) ? null : this.#leases.dueAt();
+    if (leasesDueAt !== null) due.push(leasesDueAt);
+    // One that rings too early arms itself again: the alarm is written where it must ring earlier, not with each request.
+    const at = due.length === 0 ? null : Math.min(...due);
+    if (at === null ? this.#alarmAt !== null : this.#alarmAt === null || at < this.#alarmAt) await this.#setAlarm(at);
+  }
+
+  async #setAlarm(at: number | null): Promise<void> {
+    this.#alarmAt = at;
+    if (at === null) await this.ctx.storage.deleteAlarm();
+    else await this.ctx.storage.setAlarm(at);
   }
 }
 

@@ -16,6 +16,8 @@ export interface NodeRow {
 /** The nodes of a job: a row each, since each is heard by itself. */
 export class Nodes {
   readonly #sql: SqlStorage;
+  /** Undefined: not known since an eviction. Each request asks for it, and there may be thousands of nodes. */
+  #lastHeardAt: number | null | undefined;
 
   static readonly SCHEMA = `
     CREATE TABLE IF NOT EXISTS node (
@@ -33,6 +35,7 @@ export class Nodes {
 
   /** Notes that a node was heard, by whatever it asked. */
   hear(name: string, now: number): Result<null> {
+    if (this.#lastHeardAt !== undefined) this.#lastHeardAt = Math.max(this.#lastHeardAt ?? now, now);
     const known = this.#sql.exec("UPDATE node SET last_heard_at = ? WHERE name = ? RETURNING name", now, name);
     if (known.toArray().length > 0) return ok(null);
     const { n } = this.#sql.exec<{ n: number }>("SELECT count(*) AS n FROM node").one();
@@ -54,7 +57,15 @@ export class Nodes {
 
   /** When any node was heard last; null: none was. */
   get lastHeardAt(): number | null {
-    return this.#sql.exec<{ at: number | null }>("SELECT max(last_heard_at) AS at FROM node").one().at;
+    if (this.#lastHeardAt !== undefined) return this.#lastHeardAt;
+    return (this.#lastHeardAt = this.#sql
+      .exec<{ at: number | null }>("SELECT max(last_heard_at) AS at FROM node")
+      .one().at);
+  }
+
+  /** A transaction was rolled back: what is known is what is kept. */
+  forget(): void {
+    this.#lastHeardAt = undefined;
   }
 
   list(): NodeRow[] {

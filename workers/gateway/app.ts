@@ -8,6 +8,7 @@ import * as capabilities from "./routes/capabilities.ts";
 import * as datasets from "./routes/datasets.ts";
 import * as exports from "./routes/exports.ts";
 import { urls } from "./routes/job-urls.ts";
+import * as leases from "./routes/job-leases.ts";
 import * as jobs from "./routes/jobs.ts";
 import { manifest } from "./routes/manifest.ts";
 import * as places from "./routes/places.ts";
@@ -91,6 +92,9 @@ app.post("/v1/jobs/:id/cancel", role("submit"), jobs.cancel);
 
 // For a job's nodes.
 app.post("/v1/jobs/:id/heartbeat", jobToken, jobs.heartbeat);
+app.post("/v1/jobs/:id/leases", jobToken, leases.leases);
+app.post("/v1/jobs/:id/acks", jobToken, leases.acks);
+app.post("/v1/jobs/:id/checkpoint", jobToken, leases.checkpoint);
 app.post("/v1/jobs/:id/urls", jobToken, urls);
 app.post("/v1/jobs/:id/finish", jobToken, jobs.finish);
 
