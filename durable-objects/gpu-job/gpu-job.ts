@@ -3,6 +3,8 @@ import { directoryOf } from "../../workers/adapters/objects.ts";
 import { type Failure, failure } from "../../workers/core/failure.ts";
 import type { JobSpec } from "../../workers/core/jobs/job.ts";
 import type { Said } from "../../workers/core/jobs/series.ts";
+import type { Ack, AckAnswer, FailedUnit, LeaseAnswer, Progress } from "../../workers/core/jobs/lease.ts";
+import { formatState, type Resume } from "../../workers/core/jobs/resume.ts";
 import type { Row } from "../../workers/core/manifest/row.ts";
 import type { Reading } from "../../workers/core/metering/read-counts.ts";
 import type { Tally } from "../../workers/core/metering/tally.ts";
@@ -10,6 +12,7 @@ import { type SentManifestMessage, sentRows, type Unsent } from "../../workers/c
 import { packRows } from "../../workers/core/migration/pack.ts";
 import { fail, ok, type Result } from "../../workers/core/result.ts";
 import { Outbox } from "../outbox.ts";
+import { Leases } from "./leases.ts";
 import { Nodes } from "./nodes.ts";
 import { type Output, Outputs } from "./outputs.ts";
 import { Rates } from "./rates.ts";
@@ -18,7 +21,7 @@ import { Series, type SeriesView } from "./series.ts";
 import { Sockets } from "./sockets.ts";
 import { applyJobEvent, isEnded, type JobEvent, type JobState, nextTickAt } from "./state.ts";
 import { summaryOf, type WatchSummary } from "./summary.ts";
-import { NOTHING_LEASED, type Standing, Watch } from "./watch.ts";
+import { type Standing, Watch } from "./watch.ts";
 
 export interface JobStatus extends Standing {
   spec: JobSpec;
@@ -27,6 +30,8 @@ export interface JobStatus extends Standing {
   /** What isolates have reported so far of the reads with its capability. */
   reads: Tally;
   endedAt: number | null;
+  /** The first units that were given up. */
+  failedUnits: FailedUnit[];
 }
 
 interface Job {
@@ -46,6 +51,7 @@ const SCHEMA = [
   Nodes.SCHEMA,
   Rates.SCHEMA,
   Series.SCHEMA,
+  Leases.SCHEMA,
   Outputs.SCHEMA,
   Outbox.SCHEMA,
   ReadingTable.SCHEMA,
@@ -75,6 +81,9 @@ export class GpuJob extends DurableObject<Env> {
   readonly #series: Series;
   readonly #watch: Watch;
   readonly #sockets: Sockets;
+  readonly #leases: Leases;
+  /** When the alarm rings, as far as is known: milliseconds since 1970, null for never, undefined since an eviction. */
+  #alarmAt: number | null | undefined;
   /** It never changes once it is there. */
   #spec: JobSpec | null = null;
 
@@ -86,15 +95,20 @@ export class GpuJob extends DurableObject<Env> {
     this.#nodes = new Nodes(this.#sql);
     this.#outputs = new Outputs(this.#sql);
     this.#series = new Series(this.#sql);
-    this.#watch = new Watch(this.#sql, this.#nodes, NOTHING_LEASED);
+    this.#leases = new Leases(this.#sql, () => this.#specOf());
+    this.#watch = new Watch(this.#sql, this.#nodes, this.#leases);
     this.#sockets = new Sockets(ctx, () => this.#status(Date.now()));
     void ctx.blockConcurrencyWhile(async () => {
       for (const statement of SCHEMA) this.#sql.exec(statement);
     });
   }
 
-  async create(spec: JobSpec): Promise<Result<JobStatus>> {
-    this.#sql.exec("INSERT OR IGNORE INTO job (id, spec, state) VALUES (1, ?, 'pending')", JSON.stringify(spec));
+  /** @param resume where an earlier job was, of the same units in the same order; null: at the beginning */
+  async create(spec: JobSpec, resume: Resume | null = null): Promise<Result<JobStatus>> {
+    this.ctx.storage.transactionSync(() => {
+      this.#sql.exec("INSERT OR IGNORE INTO job (id, spec, state) VALUES (1, ?, 'pending')", JSON.stringify(spec));
+      this.#leases.begin(resume, [...crypto.getRandomValues(new Int32Array(4))], Date.now());
+    });
     await this.#tell();
     await this.#arm();
     return this.status();
@@ -112,7 +126,8 @@ export class GpuJob extends DurableObject<Env> {
     if (job === null || spec === null) return null;
     const { state, endedAt } = job;
     const [outputs, reads] = [this.#outputs.counts, this.#readings.total];
-    return { spec, state, endedAt, ...this.#watch.look(spec, endedAt, now), outputs, reads };
+    const { failedUnits } = this.#leases;
+    return { spec, state, endedAt, ...this.#watch.look(spec, endedAt, now), failedUnits, outputs, reads };
   }
 
   /** As much of the status as who watches is told. */
@@ -175,6 +190,39 @@ export class GpuJob extends DurableObject<Env> {
     });
   }
 
+  /** Units for a node, which is heard by that. */
+  async lease(
+    node: string,
+    asked: { request: string; count: number; epoch: number | null },
+  ): Promise<Result<LeaseAnswer>> {
+    return this.#act({ type: "heartbeat" }, ({ now, state }) => {
+      if (state === "finishing")
+        return fail(failure("job-finishing", "The job is being finished: nothing is handed out."));
+      const heard = this.#nodes.hear(node, now);
+      return heard.ok ? this.#leases.lease({ node, ...asked }, now) : heard;
+    });
+  }
+
+  /** What came of a node's leases; it is heard by that. */
+  async ack(node: string, acks: readonly Ack[]): Promise<Result<AckAnswer>> {
+    return this.#act({ type: "heartbeat" }, ({ now }) => {
+      const heard = this.#nodes.hear(node, now);
+      if (!heard.ok) return heard;
+      const acknowledged = this.#leases.ack(node, acks, now);
+      if (!acknowledged.ok) return acknowledged;
+      const { answer, credit } = acknowledged.value;
+      if (credit.done > 0) this.#nodes.credit(node, credit.done, credit.bytes, credit.busyMs);
+      return ok(answer);
+    });
+  }
+
+  /** Where it is, as text that another job may begin from, and how far. */
+  async checkpoint(): Promise<Result<{ state: string; epoch: number; progress: Progress }>> {
+    return this.#act(null, ({ spec }) =>
+      ok({ state: formatState(spec, this.#leases.checkpoint()), ...this.#leases.standing }),
+    );
+  }
+
   /** Notes what an isolate has counted. A job that has ended takes it too: its last reads are reported after its end. */
   async recordReading(reading: Reading): Promise<Result<null>> {
     if (this.#job === null) return fail(failure("unknown-job"));
@@ -196,9 +244,17 @@ export class GpuJob extends DurableObject<Env> {
     return this.#act(null, () => this.#outputs.announced(keys));
   }
 
-  /** From now on nothing new is handed out, while outputs are looked at. */
-  async beginFinish(): Promise<Result<JobState>> {
-    return this.#act({ type: "begin-finish" }, ({ state }) => ok(state));
+  /**
+   * From now on nothing new is handed out, while outputs are looked at. A job is not done while nodes hold units:
+   * `units-out`; of one that has failed they are taken back.
+   */
+  async beginFinish(outcome: "done" | "failed"): Promise<Result<JobState>> {
+    return this.#act({ type: "begin-finish" }, ({ now, state }) => {
+      const out = outcome === "done" ? this.#leases.out() : null;
+      if (out !== null) return fail(out);
+      this.#leases.withdraw(now);
+      return ok(state);
+    });
   }
 
   /** What was looked at is not as it should be: the job goes on. */
@@ -223,12 +279,13 @@ export class GpuJob extends DurableObject<Env> {
 
   /** Called by the cron while the job runs; writes nothing where there is an alarm. */
   async rearm(): Promise<void> {
-    if ((await this.ctx.storage.getAlarm()) === null) await this.#arm();
+    this.#alarmAt = await this.ctx.storage.getAlarm();
+    if (this.#alarmAt === null) await this.#arm();
   }
 
   override async alarm(): Promise<void> {
     // First the next alarm, then the work, and nothing escapes.
-    await this.ctx.storage.setAlarm(Date.now() + 60_000);
+    await this.#setAlarm(Date.now() + 60_000);
     try {
       this.#tick(Date.now());
       this.#show(Date.now());
@@ -237,6 +294,7 @@ export class GpuJob extends DurableObject<Env> {
     } catch (error) {
       console.error(JSON.stringify({ message: "job alarm failed", error: String(error) }));
     }
+    this.#alarmAt = Infinity; // The one set above is put off to when something is due.
     await this.#arm();
   }
 
@@ -289,6 +347,7 @@ export class GpuJob extends DurableObject<Env> {
       });
     } catch (error) {
       this.#outbox.discard();
+      this.#nodes.forget();
       if (error instanceof Refusal) return fail(error.failure);
       throw error;
     }
@@ -309,6 +368,8 @@ export class GpuJob extends DurableObject<Env> {
     if (job === null || spec === null) return;
     const next = applyJobEvent(job.state, { type: "tick", now, ...this.#times(spec) });
     if (next !== null && next !== job.state) this.#setState(next, now);
+    const leasesDueAt = isEnded(next ?? job.state) ? null : this.#leases.dueAt();
+    if (leasesDueAt !== null && now >= leasesDueAt) this.ctx.storage.transactionSync(() => this.#leases.pass(now));
   }
 
   #setState(state: JobState, now: number): void {
@@ -353,17 +414,26 @@ export class GpuJob extends DurableObject<Env> {
   }
 
   async #arm(): Promise<void> {
+    if (this.#alarmAt === undefined) this.#alarmAt = await this.ctx.storage.getAlarm();
     const [job, spec] = [this.#job, this.#specOf()];
     if (job === null || spec === null) return;
     const untold = job.told < (isEnded(job.state) ? 2 : 1) ? Date.now() + 5000 : null;
     const due = [
       nextTickAt(job.state, this.#times(spec)),
+      isEnded(job.state) ? null : this.#leases.dueAt(),
       this.#outbox.nextDueAt,
       this.#sockets.nextDueAt,
       untold,
     ].filter((at) => at !== null);
-    if (due.length === 0) await this.ctx.storage.deleteAlarm();
-    else await this.ctx.storage.setAlarm(Math.min(...due));
+    // One that rings too early arms itself again: the alarm is written where it must ring earlier, not with each request.
+    const at = due.length === 0 ? null : Math.min(...due);
+    if (at === null ? this.#alarmAt !== null : this.#alarmAt === null || at < this.#alarmAt) await this.#setAlarm(at);
+  }
+
+  async #setAlarm(at: number | null): Promise<void> {
+    this.#alarmAt = at;
+    if (at === null) await this.ctx.storage.deleteAlarm();
+    else await this.ctx.storage.setAlarm(at);
   }
 }
 

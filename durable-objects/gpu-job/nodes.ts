@@ -24,6 +24,8 @@ export interface NodeRow {
 export class Nodes {
   readonly #sql: SqlStorage;
   readonly #rates: Rates;
+  /** Undefined: not known since an eviction. Each request asks for it, and there may be thousands of nodes. */
+  #lastHeardAt: number | null | undefined;
 
   static readonly SCHEMA = `
     CREATE TABLE IF NOT EXISTS node (
@@ -50,6 +52,7 @@ export class Nodes {
    * @param said by a heartbeat: what it leaves out stays as it was; a loss of null says that there is none
    */
   hear(name: string, now: number, said: Said = {}): Result<null> {
+    if (this.#lastHeardAt !== undefined) this.#lastHeardAt = Math.max(this.#lastHeardAt ?? now, now);
     if (this.#heardAgain(name, now, said)) return ok(null);
     const { n } = this.#sql.exec<{ n: number }>("SELECT count(*) AS n FROM node").one();
     if (n >= NODES_MAX) return fail(failure("invalid-body", `A job may have ${NODES_MAX} nodes.`, { field: "node" }));
@@ -90,7 +93,15 @@ export class Nodes {
 
   /** When any node was heard last; null: none was. */
   get lastHeardAt(): number | null {
-    return this.#sql.exec<{ at: number | null }>("SELECT max(last_heard_at) AS at FROM node").one().at;
+    if (this.#lastHeardAt !== undefined) return this.#lastHeardAt;
+    return (this.#lastHeardAt = this.#sql
+      .exec<{ at: number | null }>("SELECT max(last_heard_at) AS at FROM node")
+      .one().at);
+  }
+
+  /** A transaction was rolled back: what is known is what is kept. */
+  forget(): void {
+    this.#lastHeardAt = undefined;
   }
 
   list(): NodeRow[] {

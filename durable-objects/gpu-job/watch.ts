@@ -18,9 +18,6 @@ export interface Leasing {
   open(): ReadonlyMap<string, { leased: number; oldestAt: number }>;
 }
 
-/** Of a job whose nodes ask for URLs by themselves, and acknowledge nothing. */
-export const NOTHING_LEASED: Leasing = { progress: null, open: () => new Map() };
-
 /** A node, as it stands among the others. */
 export interface NodeStanding extends NodeRow {
   /** Units that it holds. */

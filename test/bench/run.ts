@@ -5,6 +5,7 @@
 import { availableParallelism } from "node:os";
 import { parseArgs } from "node:util";
 import type { BenchOptions, Figures, Measurement } from "./measure.ts";
+import { benchJobs } from "./jobs/jobs.ts";
 import { benchManifest } from "./manifest/manifest.ts";
 import { benchMigrate } from "./migrate/migrate.ts";
 import { benchPresign } from "./presign.ts";
@@ -17,6 +18,7 @@ const SUITES: Readonly<Record<string, (options: BenchOptions) => AsyncIterable<M
   read: benchRead,
   migrate: benchMigrate,
   manifest: benchManifest,
+  jobs: benchJobs,
 };
 
 const { values, positionals: asked } = parseArgs({

@@ -123,7 +123,7 @@ describe("a job ends", () => {
     const output = { key: "out/0", size: 1, contentType: "text/plain" };
     expect(await job.heartbeat("node-0")).toMatchObject(ended);
     expect(await job.cancel()).toMatchObject(ended);
-    expect(await job.beginFinish()).toMatchObject(ended);
+    expect(await job.beginFinish("done")).toMatchObject(ended);
     expect(await job.finish("done", [])).toMatchObject(ended);
     expect(await job.announce([output])).toMatchObject(ended);
     expect(await job.announced(null)).toMatchObject(ended);

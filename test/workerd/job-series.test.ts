@@ -212,7 +212,7 @@ describe("POST /v1/jobs/:id/heartbeat", () => {
   it("is heard while the job is being finished", async () => {
     const { id, job, spec } = await patient();
     await job.heartbeat("node-0", { loss: 1 });
-    must(await job.beginFinish());
+    must(await job.beginFinish("done"));
     const answer = await beat(spec, { node: "node-0", loss: 2 });
     expect(answer).toMatchObject({ status: 200, body: { state: "finishing" } });
     expect((await seriesOf(id, "?names=loss")).series["loss"]?.[0]).toMatchObject({ count: 2 });

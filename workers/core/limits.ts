@@ -88,6 +88,10 @@ export const UNIT_GROUPS_MAX = 3000;
 export const ZARR_DOCUMENT_MAX_BYTES = 1 * MiB;
 /** Units that one request may lease, and leases that one may acknowledge. */
 export const LEASES_MAX = 1000;
+/** Parts of one answer with leases, each with a URL: the surplus units are given back. Near 10 MB at most. */
+export const LEASE_PARTS_MAX = 4000;
+/** 1,000 acknowledgements with 500 characters of reason each, and their JSON. */
+export const ACKS_BODY_MAX_BYTES = 4 * MiB;
 /** Keys in one `urls` request. */
 export const URLS_MAX_KEYS = 10_000;
 

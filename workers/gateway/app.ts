@@ -10,6 +10,7 @@ import * as exports from "./routes/exports.ts";
 import * as jobEvents from "./routes/job-events.ts";
 import { series } from "./routes/job-series.ts";
 import { urls } from "./routes/job-urls.ts";
+import * as leases from "./routes/job-leases.ts";
 import * as jobs from "./routes/jobs.ts";
 import { manifest } from "./routes/manifest.ts";
 import * as places from "./routes/places.ts";
@@ -95,6 +96,9 @@ app.get("/v1/jobs/:id/events", jobTokenOrRole("read"), jobEvents.events);
 
 // For a job's nodes.
 app.post("/v1/jobs/:id/heartbeat", jobToken, jobs.heartbeat);
+app.post("/v1/jobs/:id/leases", jobToken, leases.leases);
+app.post("/v1/jobs/:id/acks", jobToken, leases.acks);
+app.post("/v1/jobs/:id/checkpoint", jobToken, leases.checkpoint);
 app.post("/v1/jobs/:id/urls", jobToken, urls);
 app.post("/v1/jobs/:id/finish", jobToken, jobs.finish);
 

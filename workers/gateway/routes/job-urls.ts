@@ -71,7 +71,7 @@ interface SignedUrl {
   size: number | null;
 }
 
-async function signGets(
+export async function signGets(
   c: Ctx,
   spec: JobSpec,
   body: Extract<UrlsBody, { method: "GET" }>,

@@ -12,10 +12,11 @@ import { type Failure, failure } from "../../core/failure.ts";
 import { type JobSpec, OUTPUT_JOB, outputScope, readScope } from "../../core/jobs/job.ts";
 import { finishBodySchema, heartbeatBodySchema } from "../../core/jobs/node-requests.ts";
 import { checkOutputPrefix, jobBodySchema } from "../../core/jobs/request.ts";
+import { parseState } from "../../core/jobs/resume.ts";
 import { CONNECTIONS_MAX, URLS_BODY_MAX_BYTES } from "../../core/limits.ts";
 import { type Row, UNKNOWN_ORIGIN } from "../../core/manifest/row.ts";
 import { storeKey } from "../../core/migration/join.ts";
-import { fail, type Result } from "../../core/result.ts";
+import { fail, ok, type Result } from "../../core/result.ts";
 import type { ObjectInfo } from "../../ports/object-store.ts";
 import { datasetAllowed, tokenOf } from "../auth.ts";
 import { readBody, readQuery } from "../body.ts";
@@ -54,7 +55,7 @@ export async function create(c: Ctx): Promise<Response> {
   const now = Date.now();
   const { id: datasetId, bucket, prefix } = dataset.value.config;
   const expiresAt = now + body.value.ttlSeconds * 1000;
-  const { resumeFrom: _, lostAfterSeconds = 10 * body.value.heartbeatTimeoutSeconds, ...fixed } = body.value;
+  const { resumeFrom, lostAfterSeconds = 10 * body.value.heartbeatTimeoutSeconds, ...fixed } = body.value;
   const spec: JobSpec = {
     ...fixed,
     lostAfterSeconds,
@@ -75,7 +76,9 @@ export async function create(c: Ctx): Promise<Response> {
   const own = outputScope(spec);
   const outputs = own && (await signedRoot(c, dataset.value.config, own, id, body.value.ttlSeconds));
   if (outputs !== null && "failure" in outputs) return refuse(c, outputs.failure);
-  const created = await jobOf(c.env, id).create(spec);
+  const resume = resumeFrom === undefined ? ok(null) : parseState(resumeFrom, spec);
+  if (!resume.ok) return refuse(c, resume.failure);
+  const created = await jobOf(c.env, id).create(spec, resume.value);
   if (!created.ok) return refuse(c, created.failure);
   const seconds = Math.floor(now / 1000);
   const times = { nbf: seconds, exp: seconds + body.value.ttlSeconds, jti: crypto.randomUUID() };
@@ -144,7 +147,7 @@ export async function finish(c: Ctx): Promise<Response> {
   if (!found.ok) return refuse(c, found.failure);
   // A finish whose answer was lost is asked again, and is no error.
   if (found.value.state === body.value.outcome) return answer(c, view(found.value));
-  const begun = await job.beginFinish();
+  const begun = await job.beginFinish(body.value.outcome);
   if (!begun.ok) return refuse(c, begun.failure);
   const announced = await job.announced(body.value.outputs?.map(storeKey) ?? null);
   if (!announced.ok) {

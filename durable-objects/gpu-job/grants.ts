@@ -1,0 +1,129 @@
+/** A position in a node's hands, and which attempt of it that is. */
+export type Held = [position: number, attempt: number];
+
+/** What one request of a node was granted, as far as it is not settled. */
+export interface Grant {
+  seq: number;
+  node: string;
+  /** When all of it runs out, milliseconds since 1970. */
+  expiresAt: number;
+  /** Since when the node is at it: its grant, or its last acknowledgement of it. */
+  busySince: number;
+  held: Held[];
+}
+type Row = Omit<Grant, "held"> & { held: string } & Record<string, SqlStorageValue>;
+
+/** Units in nodes' hands: one row a request that was granted some, gone when all of them are settled. */
+export class Grants {
+  readonly #sql: SqlStorage;
+  /**
+   * No lease runs out before this, milliseconds since 1970: that any might is looked up then, and not with each request. A
+   * node that is heard meanwhile makes it later than it says. Infinity: nothing is out. Null: not known since an eviction.
+   */
+  #earliest: number | null = null;
+
+  static readonly SCHEMA = `
+    CREATE TABLE IF NOT EXISTS lease_grant (
+      seq INTEGER PRIMARY KEY,
+      node TEXT NOT NULL,
+      request TEXT NOT NULL,        -- the node's own name of the request: asked again, it is this grant
+      expires_at INTEGER NOT NULL,
+      busy_since INTEGER NOT NULL,
+      held TEXT NOT NULL,           -- what is not settled of it: a JSON array of [position, attempt]
+      UNIQUE (node, request)
+    )`;
+
+  constructor(sql: SqlStorage) {
+    this.#sql = sql;
+  }
+
+  /** @param silenceMs milliseconds without a word after which the node loses it */
+  add({ seq, node, expiresAt, busySince, held }: Grant, request: string, silenceMs: number): void {
+    this.#sql.exec(
+      "INSERT INTO lease_grant (seq, node, request, expires_at, busy_since, held) VALUES (?, ?, ?, ?, ?, ?)",
+      seq,
+      node,
+      request,
+      expiresAt,
+      busySince,
+      JSON.stringify(held),
+    );
+    if (this.#earliest !== null) this.#earliest = Math.min(this.#earliest, expiresAt, busySince + silenceMs);
+  }
+
+  /** Writes a grant back; one of which all is settled goes. */
+  keep({ seq, busySince, held }: Grant): void {
+    if (held.length === 0) this.#sql.exec("DELETE FROM lease_grant WHERE seq = ?", seq);
+    else {
+      const text = JSON.stringify(held);
+      this.#sql.exec("UPDATE lease_grant SET held = ?, busy_since = ? WHERE seq = ?", text, busySince, seq);
+    }
+  }
+
+  ofRequest(node: string, request: string): Grant | null {
+    return this.#select("node = ? AND request = ?", node, request)[0] ?? null;
+  }
+
+  numbered(seq: number): Grant | null {
+    return this.#select("seq = ?", seq)[0] ?? null;
+  }
+
+  all(): Grant[] {
+    return this.#select("1");
+  }
+
+  /** What has run out, or is in the hands of nodes that fell silent; nothing is looked up before it can be so. */
+  lapsed(now: number, silenceMs: number): Grant[] {
+    if (now < this.#earliestOf(silenceMs)) return [];
+    this.#earliest = null;
+    return this.#select(
+      "expires_at <= ? OR node IN (SELECT name FROM node WHERE last_heard_at <= ?)",
+      now,
+      now - silenceMs,
+    );
+  }
+
+  /** When a lease may run out next, milliseconds since 1970: never later than one does. Null while nothing is out. */
+  dueAt(silenceMs: number): number | null {
+    const earliest = this.#earliestOf(silenceMs);
+    return earliest === Infinity ? null : earliest;
+  }
+
+  /** The first nodes, by name, that hold any. */
+  nodes(limit: number): string[] {
+    return this.#sql
+      .exec<{ node: string }>("SELECT DISTINCT node FROM lease_grant ORDER BY node LIMIT ?", limit)
+      .toArray()
+      .map(({ node }) => node);
+  }
+
+  /** Of each node that holds units: how many, and since when it is at the oldest of its grants (`busySince`). */
+  open(): Map<string, { leased: number; oldestAt: number }> {
+    const rows = this.#sql.exec<{ node: string; leased: number; oldestAt: number }>(
+      `SELECT node, sum(json_array_length(held)) AS leased, min(busy_since) AS oldestAt FROM lease_grant GROUP BY node`,
+    );
+    return new Map(rows.toArray().map(({ node, ...open }) => [node, open]));
+  }
+
+  #earliestOf(silenceMs: number): number {
+    this.#earliest ??=
+      this.#sql
+        .exec<{ at: number | null }>(
+          "SELECT min(min(expires_at, last_heard_at + ?)) AS at FROM lease_grant JOIN node ON name = node",
+          silenceMs,
+        )
+        .one().at ?? Infinity;
+    return this.#earliest;
+  }
+
+  #select(condition: string, ...bound: (string | number)[]): Grant[] {
+    return this.#sql
+      .exec<Row>(
+        `SELECT seq, node, expires_at AS expiresAt, busy_since AS busySince, held FROM lease_grant
+           WHERE ${condition} ORDER BY seq`,
+        ...bound,
+      )
+      .toArray()
+      .map((row) => ({ ...row, held: JSON.parse(row.held) as Held[] }));
+  }
+}
