@@ -4,41 +4,27 @@
  * `AwsClient.sign` would make of each.
  */
 import { AwsV4Signer } from "aws4fetch";
-import { webHmac } from "../../../workers/adapters/web-hmac.ts";
-import { createPresigner, formatAmzDate, type PresignRequest } from "../../../workers/core/sigv4/presign.ts";
-import { CREDENTIALS, HOST, NOW, type Order, requestsOf, type Signer } from "./presign-orders.ts";
+import { formatAmzDate } from "../../../workers/core/sigv4/presign.ts";
+import { CREDENTIALS, HOST, NOW, type Order, requestsOf, signOurs } from "./presign-orders.ts";
 
-const SIGNERS: Readonly<Record<Signer, (requests: readonly PresignRequest[]) => Promise<string[]>>> = {
-  async penstock(requests) {
-    const options = { ...CREDENTIALS, endpoint: HOST, region: "auto", addressing: "path" } as const;
-    const presign = await createPresigner(webHmac, options, NOW);
-    const urls: string[] = [];
-    for (const request of requests) {
-      const url = await presign(request);
-      if (!url.ok) throw new Error(url.failure.detail);
-      urls.push(url.value);
-    }
-    return urls;
-  },
-  async aws4fetch(requests) {
-    const datetime = formatAmzDate(NOW);
-    const cache = new Map<string, ArrayBuffer>();
-    const fixed = { ...CREDENTIALS, service: "s3", region: "auto", signQuery: true, allHeaders: true, datetime, cache };
-    const urls: string[] = [];
-    for (const { method, bucket, key, expiresSeconds, headers = {} } of requests) {
-      const url = `${HOST}/${bucket}/${key}?X-Amz-Expires=${expiresSeconds}`;
-      const signed = await new AwsV4Signer({ ...fixed, method, url, headers: { ...headers } }).sign();
-      urls.push(signed.url.href);
-    }
-    return urls;
-  },
-};
+async function signTheirs(order: Order): Promise<string[]> {
+  const datetime = formatAmzDate(NOW);
+  const cache = new Map<string, ArrayBuffer>();
+  const fixed = { ...CREDENTIALS, service: "s3", region: "auto", signQuery: true, allHeaders: true, datetime, cache };
+  const urls: string[] = [];
+  for (const { method, bucket, key, expiresSeconds, headers = {} } of requestsOf(order)) {
+    const url = `${HOST}/${bucket}/${key}?X-Amz-Expires=${expiresSeconds}`;
+    const signed = await new AwsV4Signer({ ...fixed, method, url, headers: { ...headers } }).sign();
+    urls.push(signed.url.href);
+  }
+  return urls;
+}
 
 export default {
   /** Answers with so many of the URLs as are to be shown: all are made. */
   async fetch(request: Request): Promise<Response> {
     const order = (await request.json()) as Order;
-    const urls = await SIGNERS[order.signer](requestsOf(order));
+    const urls = await (order.signer === "penstock" ? signOurs(order) : signTheirs(order));
     return Response.json(urls.slice(0, order.shown));
   },
 };

@@ -60,7 +60,9 @@ export async function createPresigner(hmac: Hmac, options: PresignerOptions, now
     if (refused) return refused;
 
     const { method, key, headers = {} } = request;
-    const frame: Frame = (last = isFramedBy(last, request) ? last : frameOf(request, options, endpoint.value, time, scope));
+    const frame: Frame = (last = isFramedBy(last, request)
+      ? last
+      : frameOf(request, options, endpoint.value, time, scope));
     const wireKey = encodeWireKey(key);
     // Of a slash beside a dot segment S3 signs what it stands for.
     const path = wireKey.includes("%2F") ? wireKey.replaceAll("%2F", "/") : wireKey;

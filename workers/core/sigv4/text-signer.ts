@@ -43,7 +43,8 @@ const DIGITS = encoder.encode("0123456789abcdef");
 /** 64 digits of ASCII. */
 function writeHex(words: Int32Array, into: Uint8Array, offset: number): void {
   let at = offset;
-  for (const word of words) for (let shift = 28; shift >= 0; shift -= 4) into[at++] = DIGITS[(word >>> shift) & 15] as number;
+  for (const word of words)
+    for (let shift = 28; shift >= 0; shift -= 4) into[at++] = DIGITS[(word >>> shift) & 15] as number;
 }
 
 function hexOf(words: Int32Array): string {
