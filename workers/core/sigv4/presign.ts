@@ -7,7 +7,7 @@
  * S3 decodes the path and encodes it again before it checks. This read the right object on Ceph RGW 16.2 and Swift
  * 2.30; untested on AWS and on live R2. Miniflare checks the path as sent and answers 403 (5.20261102, 2026-11).
  */
-import { failure } from "../failure.ts";
+import { type Failure, failure } from "../failure.ts";
 import { PRESIGN_MAX_SECONDS } from "../limits.ts";
 import { fail, ok, type Result } from "../result.ts";
 import { ALGORITHM, canonicalQuery, scopeOf, signingKeyBytes, tidyValue } from "./canonical.ts";
@@ -56,8 +56,8 @@ export async function createPresigner(hmac: Hmac, options: PresignerOptions, now
 
   return (request) => {
     if (!endpoint.ok) return endpoint;
-    const refused = screen(request);
-    if (refused) return refused;
+    const refused = checkPresignable(request);
+    if (refused !== null) return fail(refused);
 
     const { method, key, headers = {} } = request;
     const frame: Frame = (last = isFramedBy(last, request)
@@ -146,23 +146,21 @@ function parseEndpoint(text: string): Result<Endpoint> {
 }
 
 /** What must not be signed. An empty key would name the bucket itself, and a DELETE of that is no small thing. */
-function screen({ key, expiresSeconds, query = {} }: PresignRequest): ReturnType<typeof fail> | undefined {
+export function checkPresignable({ key, expiresSeconds, query = {} }: PresignRequest): Failure | null {
   if (!Number.isInteger(expiresSeconds) || expiresSeconds < 1 || expiresSeconds > PRESIGN_MAX_SECONDS) {
     const detail = `A signed URL lives from 1 to ${PRESIGN_MAX_SECONDS} whole seconds.`;
-    return fail(failure("invalid-body", detail, { field: "expiresSeconds" }));
+    return failure("invalid-body", detail, { field: "expiresSeconds" });
   }
-  if (key === "" || !key.isWellFormed()) return fail(failure("invalid-key", "A key is Unicode, and not empty."));
+  if (key === "" || !key.isWellFormed()) return failure("invalid-key", "A key is Unicode, and not empty.");
   if (key === "." || key === "..") {
-    return fail(
-      failure("unaddressable-key", `Clients take the key "${key}" for a step in the path; rename the object.`),
-    );
+    return failure("unaddressable-key", `Clients take the key "${key}" for a step in the path; rename the object.`);
   }
   for (const [name, value] of Object.entries(query)) {
     if (name === "" || RESERVED_QUERY.test(name) || !name.isWellFormed() || !value.isWellFormed()) {
-      return fail(failure("invalid-query", "This query parameter cannot be signed into a URL.", { field: name }));
+      return failure("invalid-query", "This query parameter cannot be signed into a URL.", { field: name });
     }
   }
-  return undefined;
+  return null;
 }
 
 /** `YYYYMMDDTHHMMSSZ`, in UTC. The core knows no Date; Howard Hinnant's `civil_from_days` counts from 1 March 0000. */
