@@ -7,6 +7,7 @@ import { prepare } from "./prepare.ts";
 import * as capabilities from "./routes/capabilities.ts";
 import * as datasets from "./routes/datasets.ts";
 import * as exports from "./routes/exports.ts";
+import * as jobAccess from "./routes/job-access.ts";
 import { urls } from "./routes/job-urls.ts";
 import * as jobs from "./routes/jobs.ts";
 import { manifest } from "./routes/manifest.ts";
@@ -92,6 +93,8 @@ app.post("/v1/jobs/:id/cancel", role("submit"), jobs.cancel);
 // For a job's nodes.
 app.post("/v1/jobs/:id/heartbeat", jobToken, jobs.heartbeat);
 app.post("/v1/jobs/:id/urls", jobToken, urls);
+app.post("/v1/jobs/:id/token", jobToken, jobAccess.refresh);
+app.get("/v1/jobs/:id/bootstrap", jobToken, jobAccess.bootstrap);
 app.post("/v1/jobs/:id/finish", jobToken, jobs.finish);
 
 app.notFound((c) => refuse(c, failure("unknown-route", "See the README for the routes there are.")));
