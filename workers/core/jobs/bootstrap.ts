@@ -54,26 +54,28 @@ set -eu
 umask 077
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/env"
+answer="$here/.answer.$$"
+trap 'rm -f "$answer"' EXIT
+trap 'exit 1' HUP INT PIPE TERM
 
 # ask METHOD PATH [JSON]: prints the answer; fails when it is a refusal, which then goes to stderr.
 ask() {
-  answer="$here/.answer.$$"
   if [ "$#" -gt 2 ]; then
     status=$(printf %s "$3" | curl -sS -o "$answer" -w '%{http_code}' -X "$1" --config /dev/fd/3 \\
       -H 'Content-Type: application/json' --data-binary @- "$PENSTOCK_URL/v1/jobs/$PENSTOCK_JOB$2" 3<<END
 header = "Authorization: Bearer $PENSTOCK_TOKEN"
 END
-    ) || { rm -f "$answer"; exit 1; }
+    ) || exit 1
   else
     status=$(curl -sS -o "$answer" -w '%{http_code}' -X "$1" --config /dev/fd/3 \\
       "$PENSTOCK_URL/v1/jobs/$PENSTOCK_JOB$2" 3<<END
 header = "Authorization: Bearer $PENSTOCK_TOKEN"
 END
-    ) || { rm -f "$answer"; exit 1; }
+    ) || exit 1
   fi
   case $status in
-    2*) cat "$answer"; echo; rm -f "$answer" ;;
-    *) cat "$answer" >&2; echo >&2; rm -f "$answer"; exit 22 ;;
+    2*) cat "$answer"; echo ;;
+    *) cat "$answer" >&2; echo >&2; exit 22 ;;
   esac
 }
 
