@@ -8,13 +8,9 @@ import type { BenchOptions, Figures, Measurement } from "./measure.ts";
 import { benchJobs } from "./jobs/jobs.ts";
 import { benchManifest } from "./manifest/manifest.ts";
 import { benchMigrate } from "./migrate/migrate.ts";
-import { benchPresign } from "./presign.ts";
 import { benchRead } from "./read/read.ts";
 
 const SUITES: Readonly<Record<string, (options: BenchOptions) => AsyncIterable<Measurement>>> = {
-  presign: async function* () {
-    yield* await benchPresign();
-  },
   read: benchRead,
   migrate: benchMigrate,
   manifest: benchManifest,

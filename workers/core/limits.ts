@@ -95,6 +95,8 @@ export const ACKS_BODY_MAX_BYTES = 4 * MiB;
 /** Keys in one `urls` request. */
 export const URLS_MAX_KEYS = 10_000;
 
+/** Temporary R2 credentials of a job live at most this long: nothing revokes them before they end. */
+export const CREDENTIALS_MAX_SECONDS = 3600;
 /** Tokens: clocks may differ by this much. */
 export const CLOCK_SKEW_SECONDS = 60;
 /** A path capability lives at most this long unless asked otherwise. */

@@ -9,6 +9,7 @@ import * as datasets from "./routes/datasets.ts";
 import * as exports from "./routes/exports.ts";
 import * as jobEvents from "./routes/job-events.ts";
 import { series } from "./routes/job-series.ts";
+import * as jobAccess from "./routes/job-access.ts";
 import { urls } from "./routes/job-urls.ts";
 import * as leases from "./routes/job-leases.ts";
 import * as jobs from "./routes/jobs.ts";
@@ -100,6 +101,8 @@ app.post("/v1/jobs/:id/leases", jobToken, leases.leases);
 app.post("/v1/jobs/:id/acks", jobToken, leases.acks);
 app.post("/v1/jobs/:id/checkpoint", jobToken, leases.checkpoint);
 app.post("/v1/jobs/:id/urls", jobToken, urls);
+app.post("/v1/jobs/:id/token", jobToken, jobAccess.refresh);
+app.get("/v1/jobs/:id/bootstrap", jobToken, jobAccess.bootstrap);
 app.post("/v1/jobs/:id/finish", jobToken, jobs.finish);
 
 app.notFound((c) => refuse(c, failure("unknown-route", "See the README for the routes there are.")));

@@ -1,8 +1,10 @@
 /** What GPU jobs cost: each case is a file of its own. */
 import type { BenchOptions, Measurement } from "../measure.ts";
 import { benchLeases, benchLeaseState } from "./leases.ts";
+import { benchPresign } from "./presign.ts";
 
 const CASES: Readonly<Record<string, (options: BenchOptions) => AsyncIterable<Measurement>>> = {
+  "presign-10k": benchPresign,
   leases: benchLeases,
   "lease-state": benchLeaseState,
 };

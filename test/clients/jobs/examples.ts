@@ -43,7 +43,11 @@ export async function checkZarrUnits(checks: Checks, stage: Stage, python: strin
       const given = { examples: EXAMPLES, raster: RASTER };
       const node = startNode({ python, script: "zarr_node.py", url: stage.url, job, given });
       const read = (await node.result) as { chunks: number; wrong: number; once: number; more: number };
-      checks.equal(`${dataset} [${select.join(", ")}]: no value is wrong, none is read twice`, [read.wrong, read.more], [0, 0]);
+      checks.equal(
+        `${dataset} [${select.join(", ")}]: no value is wrong, none is read twice`,
+        [read.wrong, read.more],
+        [0, 0],
+      );
       const isAll = values === null ? read.once < 168 * 360 && read.once >= 42 * 260 : read.once === values;
       checks.that(`${dataset} [${select.join(", ")}]: ${read.chunks} chunks, all that is selected`, isAll, read);
     }
@@ -63,13 +67,17 @@ export async function checkCheckpoint(checks: Checks, stage: Stage, python: stri
   // Above 100 MiB an output goes up in parts.
   const given = { examples: EXAMPLES, outputPrefix, floats: 28_000_000 };
   const node = startNode({ python, script: "checkpoint_node.py", url: stage.url, job, given });
-  checks.equal("a checkpoint comes back as it was saved, also in parts; of one kept, the older is gone", await node.result, {
-    before: null,
-    first: true,
-    last: true,
-    state: true,
-    older: null,
-  });
+  checks.equal(
+    "a checkpoint comes back as it was saved, also in parts; of one kept, the older is gone",
+    await node.result,
+    {
+      before: null,
+      first: true,
+      last: true,
+      state: true,
+      older: null,
+    },
+  );
 }
 
 /** node.sh with curl and jq alone: the bytes of every object, by their checksums. */
@@ -88,7 +96,10 @@ export async function checkShellNode(checks: Checks, stage: Stage, folder: strin
   };
   const command = `sh '${join(EXAMPLES, "node.sh")}' sh -c 'sha256sum "$1"/* | cut -c 1-64 >>"$SUMS"' unit`;
   const ran = await runShell(`${command} && sort "$SUMS"`, { cwd: folder, env });
-  const found = ran.out.toString().split("\n").filter((line) => /^[0-9a-f]{64}$/.test(line));
+  const found = ran.out
+    .toString()
+    .split("\n")
+    .filter((line) => /^[0-9a-f]{64}$/.test(line));
   const sums = objects.map(([, { bytes }]) => createHash("sha256").update(bytes).digest("hex"));
   checks.that("the shell node ends well", ran.exit === 0, ran.errors);
   checks.equal(`the shell node had each of ${sums.length} objects, byte for byte`, found, sums.sort());

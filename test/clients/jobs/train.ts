@@ -72,7 +72,9 @@ async function trainDisturbed(checks: Checks, input: TrainInput, chunks: string[
   const killedAt = logOf<Line>(run.log);
   nodes.delete("node-1");
   nodes.set("node-3", run.start("node-3"));
-  const all = await Promise.all([...nodes].map(async ([node, { result }]) => [node, (await result) as Learnt] as const));
+  const all = await Promise.all(
+    [...nodes].map(async ([node, { result }]) => [node, (await result) as Learnt] as const),
+  );
   for (const [node, { losses }] of all) {
     const off = Math.max(...losses.map((loss, at) => Math.abs(loss - (alone[at] ?? Number.NaN))));
     checks.that(`${node}: the loss after each epoch is the undisturbed run's, within ${TOLERANCE}`, off < TOLERANCE, {
@@ -83,17 +85,31 @@ async function trainDisturbed(checks: Checks, input: TrainInput, chunks: string[
   const lines = logOf<Line>(run.log);
   const lost = killedAt.filter((line) => line.node === "node-1" && line.event === "read").length;
   const did = killedAt.filter((line) => line.node === "node-1" && line.event === "done").length;
-  checks.that("what node-1 held was read again by others", await checkEpochs(checks, "disturbed", run.log, chunks, lost - did));
-  checks.that("node-3, which came later, did its part", lines.some((line) => line.node === "node-3" && line.event === "done"));
+  checks.that(
+    "what node-1 held was read again by others",
+    await checkEpochs(checks, "disturbed", run.log, chunks, lost - did),
+  );
+  checks.that(
+    "node-3, which came later, did its part",
+    lines.some((line) => line.node === "node-3" && line.event === "done"),
+  );
   const refreshed = lines.filter((line) => line.refreshed === true);
-  checks.equal("a URL that expired in the middle of the epoch was refreshed, and its unit is done", refreshed.length, 1);
+  checks.equal(
+    "a URL that expired in the middle of the epoch was refreshed, and its unit is done",
+    refreshed.length,
+    1,
+  );
   checks.that(
     "no sample failed",
     lines.every(({ event }) => event !== "failed"),
   );
   const second = secondEpoch(lines);
   const hits = second.filter(({ cache }) => /;\s*hit/.test(cache ?? "")).length;
-  checks.that(`the second epoch's reads hit the cache: ${hits} of ${second.length}`, hits >= 0.9 * second.length, second);
+  checks.that(
+    `the second epoch's reads hit the cache: ${hits} of ${second.length}`,
+    hits >= 0.9 * second.length,
+    second,
+  );
   await run.finish(checks, "disturbed");
 }
 
@@ -171,7 +187,13 @@ async function startRun({ python, stage, folder }: TrainInput, name: string, chu
     job,
     log,
     start: (node: string, more: object = {}) =>
-      startNode({ python, script: "train_node.py", url: stage.url, job, given: { ...common, ...roots, node, ...more } }),
+      startNode({
+        python,
+        script: "train_node.py",
+        url: stage.url,
+        job,
+        given: { ...common, ...roots, node, ...more },
+      }),
     /** Every unit is acknowledged, as the job says it. */
     async finish(checks: Checks, run: string) {
       interface Status {

@@ -1,3 +1,4 @@
+import { scopeBatches } from "../capability/scope-batches.ts";
 import { covers, type Scope } from "../capability/scope.ts";
 import { CAPABILITY_MAX_SCOPES } from "../limits.ts";
 import { compileGlobs } from "../migration/glob.ts";
@@ -24,24 +25,41 @@ export interface JobSpec extends Omit<JobBody, "resumeFrom" | "lostAfterSeconds"
   expiresAt: number;
 }
 
-/** What the root URL of a job opens: whole prefixes and arrays, and as many single keys as fit a capability beside them. */
+/** All prefixes that the input names: its own and its arrays'. */
+export const inputPrefixes = ({ input }: Pick<JobSpec, "input">): string[] => [
+  ...new Set([...input.prefixes, ...input.zarr.map(({ path }) => folderOf(path))]),
+];
+
+/** All single keys that the input names. */
+export const inputKeys = ({ input }: Pick<JobSpec, "input">): string[] => [
+  ...new Set([...input.keys, ...input.records]),
+];
+
+/**
+ * What the root URL of a job opens: of whole prefixes and arrays as many as fit a capability, and the single keys if all of
+ * them fit beside. What a glob matches is not in it.
+ */
 export function readScope({ input }: Pick<JobSpec, "input">): { prefixes: string[]; keys: string[] } {
-  const prefixes = [...new Set([...input.prefixes, ...input.zarr.map(({ path }) => folderOf(path))])];
-  const keys = [...new Set([...input.keys, ...input.records])];
-  const room = CAPABILITY_MAX_SCOPES - 1;
-  return { prefixes: prefixes.slice(0, room), keys: prefixes.length + keys.length <= room ? keys : [] };
+  const [prefixes = []] = scopeBatches(inputPrefixes({ input }), ROOT_SCOPE);
+  const all = inputKeys({ input });
+  const [both = []] = scopeBatches([...prefixes, ...all], ROOT_SCOPE);
+  return { prefixes, keys: both.length === prefixes.length + all.length ? all : [] };
 }
+
+/** A root URL may be long: it is one a job. */
+const ROOT_SCOPE = { scopes: CAPABILITY_MAX_SCOPES - 1, bytes: 10_000 };
 
 /** Whether a job's nodes may read a key of the version: it is one that the input names, in any of its ways. */
 export function inputOf({ input }: Pick<JobSpec, "input">): (key: string) => boolean {
-  const { prefixes } = readScope({ input });
-  const keys = new Set([...input.keys, ...input.records]);
+  const keys = new Set(inputKeys({ input }));
   const globs = input.globs.length === 0 ? null : compileGlobs(input.globs);
-  const scope: Scope = { prefixes, keys: [] };
+  const scope: Scope = { prefixes: inputPrefixes({ input }), keys: [] };
   return (key) => keys.has(key) || covers(scope, key) || (globs?.ok === true && globs.value(key));
 }
 
 /** What the nodes put out, and read back at the moving head: a version never holds it. */
-export function outputScope({ outputPrefix }: Pick<JobSpec, "outputPrefix">): { prefixes: string[]; keys: string[] } | null {
+export function outputScope({
+  outputPrefix,
+}: Pick<JobSpec, "outputPrefix">): { prefixes: string[]; keys: string[] } | null {
   return outputPrefix === undefined ? null : { prefixes: [outputPrefix], keys: [] };
 }

@@ -18,7 +18,10 @@ const sliceSchema = z.string().regex(/^(\d{1,15})?:(\d{1,15})?$/, 'must be "star
 
 /** An array of a Zarr hierarchy: the folder of its metadata, without a slash at the end; "" is the dataset's root. */
 const zarrSchema = z.strictObject({
-  path: z.string().max(512).regex(/^$|[^/]$/, 'must not end in "/"'),
+  path: z
+    .string()
+    .max(512)
+    .regex(/^$|[^/]$/, 'must not end in "/"'),
   /** A slice for each dimension; all of the array, if absent. */
   select: z.array(sliceSchema).max(32).optional(),
 });
@@ -43,7 +46,12 @@ export type JobInput = z.infer<typeof inputSchema>;
 /** How the input is cut and handed out. */
 const unitsSchema = z.strictObject({
   /** Bytes that a unit has, near enough: small objects and chunks are put together, large ones stay whole. */
-  targetBytes: z.number().int().min(1).max(UNIT_MAX_BYTES).default(8 * 1024 * 1024),
+  targetBytes: z
+    .number()
+    .int()
+    .min(1)
+    .max(UNIT_MAX_BYTES)
+    .default(8 * 1024 * 1024),
   epochs: z.number().int().min(1).max(1_000_000).default(1),
   /** The order of an epoch depends on it, the epoch and the units, and on nothing else. */
   seed: z.number().int().min(0).max(Number.MAX_SAFE_INTEGER).default(0),
@@ -93,7 +101,11 @@ export type JobBody = z.infer<typeof jobBodySchema>;
 /** An output prefix may not overlap the job's input: a node must not be able to write what others read as input. */
 export function checkOutputPrefix({ outputPrefix, input }: Pick<JobBody, "outputPrefix" | "input">): Failure | null {
   if (outputPrefix === undefined) return null;
-  const folders = [...input.prefixes, ...input.globs.map(folderOfGlob), ...input.zarr.map(({ path }) => folderOf(path))];
+  const folders = [
+    ...input.prefixes,
+    ...input.globs.map(folderOfGlob),
+    ...input.zarr.map(({ path }) => folderOf(path)),
+  ];
   const clash =
     folders.find((prefix) => overlaps(prefix, outputPrefix)) ??
     [...input.keys, ...input.records].find((key) => key.normalize("NFC").startsWith(outputPrefix));

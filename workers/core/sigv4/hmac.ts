@@ -13,7 +13,8 @@ export interface Hmac {
   hmacKey(key: Uint8Array): Promise<Sign>;
 }
 
-const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, "0"));
+/** The two digits of each byte. */
+export const HEX: readonly string[] = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, "0"));
 
 /** Lower-case hexadecimal, as SigV4 and SHA-256 digests are written. */
 export function toHex(bytes: Uint8Array): string {

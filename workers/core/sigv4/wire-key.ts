@@ -4,7 +4,7 @@
  * another key would be read. S3 signs the decoded key, in which they are the same.
  */
 export function encodeWireKey(key: string): string {
-  if (PLAIN.test(key)) return key;
+  if (PLAIN.test(key) && !(key.includes(".") && DOT_SEGMENT.test(key))) return key;
   const segments = key.split("/");
   return segments
     .map((segment, index) => {
@@ -16,8 +16,9 @@ export function encodeWireKey(key: string): string {
     .join("");
 }
 
-/** Nothing to be encoded, and no dot that a segment could be. */
-const PLAIN = /^[A-Za-z0-9_~/-]*$/;
+/** Nothing to be encoded. */
+const PLAIN = /^[A-Za-z0-9_.~/-]*$/;
+const DOT_SEGMENT = /(^|\/)\.{1,2}(\/|$)/;
 
 /** `encodeURIComponent` leaves !'()* alone; RFC 3986, section 2.3, does not list them as unreserved. */
 export function encodeRfc3986(text: string): string {

@@ -2,7 +2,7 @@ import type { JobStatus } from "../../../durable-objects/gpu-job/gpu-job.ts";
 
 /** A job as it is answered. Its reads are not among it: they go on changing after its end. */
 export function view(status: JobStatus) {
-  const { spec, state, endedAt, nodes, outputs, progress, acknowledged, rate, secondsLeft } = status;
+  const { spec, state, endedAt, nodes, outputs, progress, acknowledged, rate, secondsLeft, failedUnits } = status;
   return {
     id: spec.id,
     name: spec.name,
@@ -27,6 +27,7 @@ export function view(status: JobStatus) {
       isStraggler: node.isStraggler,
       isSilent: node.isSilent,
     })),
+    failedUnits,
     acknowledged,
     rate,
     secondsLeft,

@@ -86,7 +86,7 @@ async function presigner(
     async sign({ key, etag }) {
       // R2 knows nothing of versions: by this it answers 412 where the object is no longer the one that was sealed.
       const headers: Record<string, string> = version === null ? {} : { "if-match": `"${etag}"` };
-      const url = await presign({ method: "GET", bucket, key: dataset.prefix + key, expiresSeconds, headers });
+      const url = presign({ method: "GET", bucket, key: dataset.prefix + key, expiresSeconds, headers });
       return url.ok ? ok({ url: url.value, headers }) : url;
     },
   });

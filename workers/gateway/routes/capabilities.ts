@@ -71,7 +71,7 @@ async function revokeIn(c: Ctx, id: string | null): Promise<Response> {
   return answer(c, { dataset: name, id, revoked: true, everywhereBy });
 }
 
-interface SignedRoot {
+export interface SignedRoot {
   /** The capability's `jti`, by which it is revoked. */
   id: string;
   rootUrl: string;

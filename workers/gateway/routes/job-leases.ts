@@ -129,10 +129,11 @@ async function signParts(
   if (!signed.ok) return signed;
   const byKey = new Map(signed.value.map((each) => [each.key, each]));
   return ok(({ key, size, ...place }) => {
-    const { url = null, headers = {}, etag = null } = byKey.get(key) ?? {};
+    const { url = null, headers = {}, etag = null, size: served = null } = byKey.get(key) ?? {};
     // The version does not hold it: of a Zarr array, a chunk of fill values.
     if (etag === null) return { key, url: null, headers: {}, etag, size: 0, ...place };
-    return { key, url, headers, etag, size, ...place };
+    // The edge may serve a document that we made of its folder's metadata in place of an object.
+    return { key, url, headers, etag, size: place.range === undefined ? (served ?? size) : size, ...place };
   });
 }
 

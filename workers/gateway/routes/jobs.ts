@@ -9,8 +9,10 @@ import { directoryOf, jobOf } from "../../adapters/objects.ts";
 import { createR2Store } from "../../adapters/r2-store.ts";
 import { writeUnits } from "../../adapters/unit-lists.ts";
 import { type Failure, failure } from "../../core/failure.ts";
-import { type JobSpec, OUTPUT_JOB, outputScope, readScope } from "../../core/jobs/job.ts";
+import { type JobSpec, OUTPUT_JOB } from "../../core/jobs/job.ts";
 import { finishBodySchema, heartbeatBodySchema } from "../../core/jobs/node-requests.ts";
+import { credentialsLife } from "../../core/jobs/credentials.ts";
+import { accountOf } from "../../core/sigv4/temporary-credentials.ts";
 import { checkOutputPrefix, jobBodySchema } from "../../core/jobs/request.ts";
 import { parseState } from "../../core/jobs/resume.ts";
 import { CONNECTIONS_MAX, URLS_BODY_MAX_BYTES } from "../../core/limits.ts";
@@ -25,7 +27,8 @@ import { view } from "../jobs/view.ts";
 import { formatCursor, pageQuery } from "../paging.ts";
 import { unitsOf } from "../jobs/input.ts";
 import { pinVersion } from "../jobs/pinned-version.ts";
-import { signedRoot } from "./capabilities.ts";
+import { accessOf } from "../jobs/access.ts";
+import { bootstrapLine } from "./job-access.ts";
 
 /**
  * `POST /v1/jobs`: a job on one sealed version, its token, how many units its input was cut into, the capability and endpoint
@@ -46,11 +49,11 @@ export async function create(c: Ctx): Promise<Response> {
     input,
     units: { targetBytes },
   } = body.value;
-  const units = await unitsOf(c, { config: dataset.value.config, sealed, input, targetBytes });
-  if (!units.ok) return refuse(c, units.failure);
+  const cut = await unitsOf(c, { config: dataset.value.config, sealed, input, targetBytes });
+  if (!cut.ok) return refuse(c, cut.failure);
   const id = newId("job", Date.now());
   // Before the job is there: a job that is there has its list.
-  const unitList = await writeUnits(c.env, id, units.value);
+  const unitList = await writeUnits(c.env, id, cut.value);
   if (!unitList.ok) return refuse(c, unitList.failure);
   const now = Date.now();
   const { id: datasetId, bucket, prefix } = dataset.value.config;
@@ -69,26 +72,17 @@ export async function create(c: Ctx): Promise<Response> {
     createdAt: now,
     expiresAt,
   };
-  const read = await signedRoot(c, dataset.value.config, readScope(spec), id, body.value.ttlSeconds, {
-    version: spec.version,
-  });
-  if ("failure" in read) return refuse(c, read.failure);
-  const own = outputScope(spec);
-  const outputs = own && (await signedRoot(c, dataset.value.config, own, id, body.value.ttlSeconds));
-  if (outputs !== null && "failure" in outputs) return refuse(c, outputs.failure);
+  const seconds = Math.floor(now / 1000);
+  const times = { nbf: seconds, exp: seconds + body.value.ttlSeconds, jti: crypto.randomUUID() };
+  const token = await c.get("tokens").mintJobToken({ job: id, ds: datasetId, ...times });
+  const access = await accessOf(c, spec, token, now);
+  if (!access.ok) return refuse(c, access.failure);
   const resume = resumeFrom === undefined ? ok(null) : parseState(resumeFrom, spec);
   if (!resume.ok) return refuse(c, resume.failure);
   const created = await jobOf(c.env, id).create(spec, resume.value);
   if (!created.ok) return refuse(c, created.failure);
-  const seconds = Math.floor(now / 1000);
-  const times = { nbf: seconds, exp: seconds + body.value.ttlSeconds, jti: crypto.randomUUID() };
-  const token = await c.get("tokens").mintJobToken({ job: id, ds: datasetId, ...times });
-  const config = c.get("config");
-  const direct = { endpoint: config.r2Endpoint, bucket: config.buckets.get(bucket), prefix };
-  const serverTime = new Date(now).toISOString();
-  const readOutputs = outputs === null ? {} : { readOutputs: outputs };
-  const made = { units: { count: unitList.value.count, bytes: unitList.value.bytes }, warnings };
-  return answer(c, { ...view(created.value), token, read, ...readOutputs, direct, ...made, serverTime }, 201);
+  const bootstrap = bootstrapLine(c, id, token);
+  return answer(c, { ...view(created.value), token, ...access.value, bootstrap, warnings }, 201);
 }
 
 /**
@@ -119,12 +113,28 @@ export async function list(c: Ctx): Promise<Response> {
   return answer(c, { jobs, ...(page.next === null ? {} : { cursor: formatCursor(page.next) }) });
 }
 
-/** `POST /v1/jobs/:id/cancel`: its token and capability are revoked everywhere within 60 seconds. */
+/**
+ * `POST /v1/jobs/:id/cancel`: its token and capability are revoked everywhere within 60 seconds. What R2 itself checks is
+ * not: credentials live to their end, and so do presigned URLs.
+ */
 export async function cancel(c: Ctx): Promise<Response> {
   const job = await findJob(c);
   if (!job.ok) return refuse(c, job.failure);
   const cancelled = await jobOf(c.env, job.value.spec.id).cancel();
-  return cancelled.ok ? answer(c, { id: job.value.spec.id, state: cancelled.value }) : refuse(c, cancelled.failure);
+  if (!cancelled.ok) return refuse(c, cancelled.failure);
+  return answer(c, { id: job.value.spec.id, state: cancelled.value, ...revocation(c, job.value.spec, Date.now()) });
+}
+
+/** When what a job's nodes hold is of no use any more, at the latest. */
+function revocation(c: Ctx, spec: JobSpec, now: number) {
+  const at = (time: number) => new Date(time).toISOString();
+  const hasCredentials = accountOf(c.get("config").r2Endpoint) !== null;
+  const credentialsExpireAt = hasCredentials ? at(now + credentialsLife(spec, now) * 1000) : null;
+  const credentials = hasCredentials ? `temporary R2 credentials end by ${credentialsExpireAt}, and ` : "";
+  const note =
+    `The job's token is refused at once, its capabilities everywhere by revokedBy. Nothing revokes what R2 itself checks: ` +
+    `${credentials}presigned URLs when each expires, at the latest with the job's own time at ${at(spec.expiresAt)}.`;
+  return { revokedBy: at(now + 60_000), credentialsExpireAt, note };
 }
 
 /** `POST /v1/jobs/:id/heartbeat` */
