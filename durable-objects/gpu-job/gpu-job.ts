@@ -1,7 +1,10 @@
 import { DurableObject } from "cloudflare:workers";
 import { directoryOf } from "../../workers/adapters/objects.ts";
+import { r2StoreOf } from "../../workers/adapters/r2-stores.ts";
+import { covers } from "../../workers/core/capability/scope.ts";
 import { type Failure, failure } from "../../workers/core/failure.ts";
-import type { JobSpec } from "../../workers/core/jobs/job.ts";
+import { type JobSpec, outputScope } from "../../workers/core/jobs/job.ts";
+import { packRetired, type SentRetireMessage } from "../../workers/core/jobs/retire-message.ts";
 import type { Row } from "../../workers/core/manifest/row.ts";
 import type { Reading } from "../../workers/core/metering/read-counts.ts";
 import type { Tally } from "../../workers/core/metering/tally.ts";
@@ -9,8 +12,11 @@ import { type SentManifestMessage, sentRows, type Unsent } from "../../workers/c
 import { packRows } from "../../workers/core/migration/pack.ts";
 import { fail, ok, type Result } from "../../workers/core/result.ts";
 import { Outbox } from "../outbox.ts";
+import { type Checkpoint, Checkpoints, type CheckpointSummary } from "./checkpoints.ts";
+import { Cleanup } from "./cleanup.ts";
+import { Finishes } from "./finishes.ts";
 import { type NodeRow, Nodes } from "./nodes.ts";
-import { type Output, Outputs } from "./outputs.ts";
+import { type Announced, type KnownOutput, type Output, Outputs, type Retired } from "./outputs.ts";
 import { ReadingTable } from "./readings.ts";
 import { applyJobEvent, isEnded, type JobEvent, type JobState, nextTickAt } from "./state.ts";
 
@@ -40,6 +46,9 @@ const SCHEMA = [
   )`,
   Nodes.SCHEMA,
   Outputs.SCHEMA,
+  Checkpoints.SCHEMA,
+  Cleanup.SCHEMA,
+  Finishes.SCHEMA,
   Outbox.SCHEMA,
   ReadingTable.SCHEMA,
 ];
@@ -65,6 +74,9 @@ export class GpuJob extends DurableObject<Env> {
   readonly #readings: ReadingTable;
   readonly #nodes: Nodes;
   readonly #outputs: Outputs;
+  readonly #checkpoints: Checkpoints;
+  readonly #cleanup: Cleanup;
+  readonly #finishes: Finishes;
   /** It never changes once it is there. */
   #spec: JobSpec | null = null;
 
@@ -75,6 +87,9 @@ export class GpuJob extends DurableObject<Env> {
     this.#readings = new ReadingTable(ctx.storage);
     this.#nodes = new Nodes(this.#sql);
     this.#outputs = new Outputs(this.#sql);
+    this.#checkpoints = new Checkpoints(this.#sql);
+    this.#cleanup = new Cleanup(this.#sql);
+    this.#finishes = new Finishes(this.#sql);
     void ctx.blockConcurrencyWhile(async () => {
       for (const statement of SCHEMA) this.#sql.exec(statement);
     });
@@ -127,30 +142,134 @@ export class GpuJob extends DurableObject<Env> {
     return this.#act({ type: "cancel" }, ({ state }) => ok(state));
   }
 
+  /** Records what PUT URLs are about to be issued for. */
   async announce(outputs: Output[]): Promise<Result<null>> {
-    return this.#act(null, () => this.#outputs.announce(outputs));
+    return this.#act(null, () => this.#outputs.announcePuts(outputs));
   }
 
-  async announced(keys: string[] | null): Promise<Result<Output[]>> {
-    return this.#act(null, () => this.#outputs.announced(keys));
+  /** What is known of these keys; those that were never announced are absent. */
+  async knownOutputs(keys: string[]): Promise<Result<KnownOutput[]>> {
+    return this.#act(null, () => ok(this.#outputs.of(keys)));
   }
 
-  /** From now on nothing new is handed out, while outputs are looked at. */
-  async beginFinish(): Promise<Result<JobState>> {
-    return this.#act({ type: "begin-finish" }, ({ state }) => ok(state));
+  /** Takes outputs that are about to be put, all of one checkpoint (null: of none). The same again changes nothing. */
+  async announceOutputs(outputs: Announced[], checkpoint: string | null): Promise<Result<KnownOutput[]>> {
+    return this.#act(null, () => {
+      const begun = checkpoint === null ? ok(null) : this.#checkpoints.begin(checkpoint);
+      return begun.ok ? this.#outputs.announce(outputs, checkpoint) : begun;
+    });
   }
 
-  /** What was looked at is not as it should be: the job goes on. */
-  async goOn(): Promise<Result<JobState>> {
-    return this.#act({ type: "go-on" }, ({ state }) => ok(state));
+  /**
+   * Keeps the upload that was created for an output; returns the one that the output has. Of two that were created for
+   * one output the first stays. The other is aborted, as is one that comes when nobody wants it any more.
+   */
+  async recordUpload(key: string, uploadId: string): Promise<Result<string>> {
+    const kept = await this.#act(null, () => this.#outputs.recordUpload(key, uploadId));
+    if (kept.ok && kept.value === uploadId) return kept;
+    if (this.#job !== null) this.#cleanup.add(key, uploadId, false, Date.now());
+    await this.#arm();
+    return kept;
+  }
+
+  /** The outputs that are to be committed: of these keys, or all of a checkpoint, with those that are committed already. */
+  async toCommit(
+    keys: string[],
+    checkpoint: string | null,
+  ): Promise<Result<{ outputs: KnownOutput[]; checkpoint: Checkpoint | null }>> {
+    return this.#act<{ outputs: KnownOutput[]; checkpoint: Checkpoint | null }>(null, () => {
+      if (checkpoint === null) {
+        const outputs = this.#outputs.wanted(keys);
+        return outputs.ok ? ok({ outputs: outputs.value, checkpoint: null }) : outputs;
+      }
+      const found = this.#checkpoints.find(checkpoint);
+      return found.ok ? ok({ outputs: this.#outputs.ofCheckpoint(checkpoint), checkpoint: found.value }) : found;
+    });
+  }
+
+  /** Commits outputs that were found in the bucket, with whole checkpoints, and has the manifest say so. */
+  async commitOutputs(rows: Row[]): Promise<Result<null>> {
+    return this.#act(null, ({ now, spec }) => this.#commit(spec, rows, now));
+  }
+
+  /** Gives up outputs that are not committed, of these keys or of a checkpoint; R2 is cleaned of them. */
+  async abortOutputs(keys: string[], checkpoint: string | null): Promise<Result<string[]>> {
+    const aborted = await this.#act(null, ({ now }) => {
+      const found = checkpoint === null ? ok(null) : this.#checkpoints.find(checkpoint);
+      if (!found.ok) return found;
+      const wanted = checkpoint === null ? keys : this.#outputs.ofCheckpoint(checkpoint).map(({ key }) => key);
+      const given = this.#outputs.abort(wanted);
+      if (!given.ok) return given;
+      for (const { key, uploadId } of given.value) this.#cleanup.add(key, uploadId, true, now);
+      if (checkpoint !== null) this.#checkpoints.forget(checkpoint);
+      return ok(wanted);
+    });
+    if (!aborted.ok) return aborted;
+    // At once, so that the keys are free when it is answered; what fails, the alarm does again.
+    await this.#clean();
+    await this.#arm();
+    return aborted;
+  }
+
+  /** Of these keys of a dataset, those at which whatever is there is an output of this job that is not committed. */
+  async uncommittedAmong(datasetId: string, keys: string[]): Promise<string[]> {
+    return this.#specOf()?.datasetId === datasetId ? this.#outputs.uncommittedAmong(keys) : [];
+  }
+
+  /** Those that are committed and stay, newest first. */
+  async checkpoints(): Promise<Result<CheckpointSummary[]>> {
+    return this.#job === null ? fail(failure("unknown-job")) : ok(this.#checkpoints.list());
+  }
+
+  /** One that is committed, with its outputs; null: the latest. */
+  async checkpoint(name: string | null): Promise<Result<{ checkpoint: Checkpoint; outputs: KnownOutput[] }>> {
+    if (this.#job === null) return fail(failure("unknown-job"));
+    const found = name === null ? this.#checkpoints.latest() : this.#checkpoints.find(name);
+    if (!found.ok) return found;
+    const { name: called, committedAt } = found.value;
+    if (committedAt === null) {
+      return fail(failure("unknown-checkpoint", `The checkpoint "${called}" is not committed as yet.`));
+    }
+    return ok({ checkpoint: { name: called, committedAt }, outputs: this.#outputs.ofCheckpoint(called) });
+  }
+
+  /** The message's outputs are deleted, and the manifest knows it; or they stay, and are no longer the job's. */
+  async settleRetired(seq: number, { deleted, kept }: { deleted: string[]; kept: string[] }): Promise<void> {
+    this.ctx.storage.transactionSync(() => {
+      this.#outputs.retired(deleted, "deleted");
+      this.#outputs.retired(kept, "kept");
+      this.#outbox.settle(seq);
+    });
+    await this.#arm();
+  }
+
+  /** What a finish has to look at: these outputs, or (null) all that are not committed. */
+  async announced(keys: string[] | null): Promise<Result<KnownOutput[]>> {
+    return this.#act(null, () => (keys === null ? ok(this.#outputs.open) : this.#outputs.wanted(keys)));
+  }
+
+  /**
+   * From now on nothing new is handed out, while outputs are looked at. Returns the number of this attempt, of which several
+   * may be under way.
+   */
+  async beginFinish(): Promise<Result<{ state: JobState; attempt: number }>> {
+    return this.#act({ type: "begin-finish" }, ({ now, state }) => ok({ state, attempt: this.#finishes.begin(now) }));
+  }
+
+  /** What this attempt looked at is not as it should be: the job goes on, unless another attempt is still under way. */
+  async goOn(attempt: number): Promise<Result<JobState>> {
+    const isLast = this.#finishes.isLast(attempt, Date.now());
+    return this.#act(isLast ? { type: "go-on" } : null, ({ state }) => {
+      this.#finishes.end(attempt);
+      return ok(state);
+    });
   }
 
   /** Ends the job with outputs that were found in the bucket, and has the manifest say so. */
   async finish(outcome: "done" | "failed", rows: Row[]): Promise<Result<JobState>> {
     return this.#act({ type: "finish", outcome }, ({ now, spec, state }) => {
-      this.#outputs.commit(rows);
-      this.#sendRows(spec, rows, now);
-      return ok(state);
+      const committed = this.#commit(spec, rows, now);
+      return committed.ok ? ok(state) : committed;
     });
   }
 
@@ -172,6 +291,7 @@ export class GpuJob extends DurableObject<Env> {
       this.#tick(Date.now());
       await this.#outbox.flush(Date.now());
       await this.#tell();
+      await this.#clean();
     } catch (error) {
       console.error(JSON.stringify({ message: "job alarm failed", error: String(error) }));
     }
@@ -196,7 +316,9 @@ export class GpuJob extends DurableObject<Env> {
     if (state === null) return fail(failure("job-finishing", "The job is not being finished."));
     const done = this.#inTransaction(() => {
       if (state !== job.state) this.#setState(state, now);
-      return work({ now, spec, state });
+      const worked = work({ now, spec, state });
+      if (worked.ok && isEnded(state)) this.#abandonUploads(now);
+      return worked;
     });
     if (!done.ok) return done;
     await this.#outbox.flush(now);
@@ -219,6 +341,50 @@ export class GpuJob extends DurableObject<Env> {
     }
   }
 
+  /** Outputs, and the checkpoints that are whole with them; one that lacks an output is refused. */
+  #commit(spec: JobSpec, rows: readonly Row[], now: number): Result<null> {
+    const committed = this.#outputs.commit(rows);
+    if (!committed.ok) return committed;
+    const { fresh, checkpoints } = committed.value;
+    const retired: Retired[] = [];
+    for (const name of checkpoints) {
+      const missing = this.#outputs.ofCheckpoint(name).find(({ state }) => state === "announced");
+      if (missing !== undefined) {
+        const detail = `"${missing.key}" was announced for the checkpoint "${name}" meanwhile; put it, and commit again.`;
+        return fail(failure("output-missing", detail, { field: "checkpoint" }));
+      }
+      const old = this.#checkpoints.commit(name, spec.checkpoints.keep, now);
+      retired.push(...old.flatMap((each) => this.#outputs.retire(each)));
+    }
+    this.#sendRows(spec, fresh, now);
+    this.#sendRetired(spec, retired, now);
+    return ok(null);
+  }
+
+  #sendRetired(spec: JobSpec, retired: readonly Retired[], now: number): void {
+    const own = outputScope(spec);
+    // Whatever the rows say: outside of its prefix a job deletes nothing.
+    const items = retired.filter(({ key }) => own !== null && covers(own, key));
+    for (const some of packRetired(items)) {
+      const { datasetName: dataset, datasetId, id: job } = spec;
+      const sent = some.map(({ key, etag }): [string, string] => [key, etag]);
+      const message = { v: 1, type: "retire", job, dataset, datasetId, items: sent } as const;
+      this.#outbox.add("manifest", message satisfies Unsent<SentRetireMessage>, now, now);
+    }
+  }
+
+  /** The uploads of outputs that will never be committed are to be aborted. */
+  #abandonUploads(now: number): void {
+    for (const { key, uploadId } of this.#outputs.abandon()) this.#cleanup.add(key, uploadId, false, now);
+  }
+
+  async #clean(): Promise<void> {
+    const spec = this.#specOf();
+    if (spec === null) return;
+    const store = r2StoreOf(this.env, spec.bucket);
+    await this.#cleanup.run(spec, store, Date.now(), (key) => this.#outputs.aborted(key));
+  }
+
   #sendRows(spec: JobSpec, rows: readonly Row[], now: number): void {
     for (const some of packRows([...rows])) {
       const { datasetName: dataset, datasetId } = spec;
@@ -233,7 +399,11 @@ export class GpuJob extends DurableObject<Env> {
     const [job, spec] = [this.#job, this.#specOf()];
     if (job === null || spec === null) return;
     const next = applyJobEvent(job.state, { type: "tick", now, ...this.#times(spec) });
-    if (next !== null && next !== job.state) this.#setState(next, now);
+    if (next === null || next === job.state) return;
+    this.ctx.storage.transactionSync(() => {
+      this.#setState(next, now);
+      if (isEnded(next)) this.#abandonUploads(now);
+    });
   }
 
   #setState(state: JobState, now: number): void {
@@ -281,7 +451,8 @@ export class GpuJob extends DurableObject<Env> {
     const [job, spec] = [this.#job, this.#specOf()];
     if (job === null || spec === null) return;
     const untold = job.told < (isEnded(job.state) ? 2 : 1) ? Date.now() + 5000 : null;
-    const due = [nextTickAt(job.state, this.#times(spec)), this.#outbox.nextDueAt, untold].filter((at) => at !== null);
+    const ticks = nextTickAt(job.state, this.#times(spec));
+    const due = [ticks, this.#outbox.nextDueAt, this.#cleanup.nextDueAt, untold].filter((at) => at !== null);
     if (due.length === 0) await this.ctx.storage.deleteAlarm();
     else await this.ctx.storage.setAlarm(Math.min(...due));
   }

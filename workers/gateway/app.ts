@@ -1,12 +1,14 @@
 import { Hono } from "hono";
 import { isAway } from "../adapters/ask.ts";
 import { failure } from "../core/failure.ts";
-import { datasetInPath, jobToken, role } from "./auth.ts";
+import { datasetInPath, jobToken, jobTokenOrRole, role } from "./auth.ts";
 import { type Gateway, refuse } from "./context.ts";
 import { prepare } from "./prepare.ts";
 import * as capabilities from "./routes/capabilities.ts";
 import * as datasets from "./routes/datasets.ts";
 import * as exports from "./routes/exports.ts";
+import * as checkpoints from "./routes/job-checkpoints.ts";
+import * as outputs from "./routes/job-outputs.ts";
 import { urls } from "./routes/job-urls.ts";
 import * as jobs from "./routes/jobs.ts";
 import { manifest } from "./routes/manifest.ts";
@@ -93,6 +95,14 @@ app.post("/v1/jobs/:id/cancel", role("submit"), jobs.cancel);
 app.post("/v1/jobs/:id/heartbeat", jobToken, jobs.heartbeat);
 app.post("/v1/jobs/:id/urls", jobToken, urls);
 app.post("/v1/jobs/:id/finish", jobToken, jobs.finish);
+app.post("/v1/jobs/:id/outputs", jobToken, outputs.announce);
+app.post("/v1/jobs/:id/outputs/parts", jobToken, outputs.parts);
+app.post("/v1/jobs/:id/outputs/commit", jobToken, outputs.commit);
+app.post("/v1/jobs/:id/outputs/abort", jobToken, outputs.abort);
+
+// For both.
+app.get("/v1/jobs/:id/checkpoints", jobTokenOrRole("read"), checkpoints.list);
+app.get("/v1/jobs/:id/checkpoints/:name", jobTokenOrRole("read"), checkpoints.get);
 
 app.notFound((c) => refuse(c, failure("unknown-route", "See the README for the routes there are.")));
 app.onError((error, c) => {
