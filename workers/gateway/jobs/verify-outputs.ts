@@ -82,11 +82,11 @@ async function complete(
 }
 
 /** An output is the job's when it is as it was announced, and was put by a URL of the job's own. */
-function checkOutput(spec: JobSpec, { key, size }: KnownOutput, stored: ObjectInfo): Failure | null {
+function checkOutput(spec: JobSpec, { key, size, partBytes }: KnownOutput, stored: ObjectInfo): Failure | null {
   const field = { field: "outputs" };
   if (stored.custom[OUTPUT_JOB] !== spec.id) {
     const detail = `"${key}" was there before, and was not put by this job; choose another key.`;
-    return failure("output-mismatch", detail, field);
+    return failure(partBytes === null ? "output-mismatch" : "output-taken", detail, field);
   }
   if (stored.size === size) return null;
   return failure("output-mismatch", `"${key}" has ${stored.size} bytes; ${size} were announced. ${ANEW}`, field);
