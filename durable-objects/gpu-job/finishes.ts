@@ -19,9 +19,8 @@ export class Finishes {
 
   /** Returns the attempt's number. */
   begin(now: number): number {
-    return this.#sql
-      .exec<{ attempt: number }>("INSERT INTO finish (begun_at) VALUES (?) RETURNING attempt", now)
-      .one().attempt;
+    return this.#sql.exec<{ attempt: number }>("INSERT INTO finish (begun_at) VALUES (?) RETURNING attempt", now).one()
+      .attempt;
   }
 
   /** Whether no other attempt is under way. */

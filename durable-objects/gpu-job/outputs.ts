@@ -158,10 +158,7 @@ export class Outputs {
     if (other !== undefined) return fail(taken(other));
     const given = known.filter(({ state }) => state !== "aborting");
     for (const { key } of given) {
-      this.#sql.exec(
-        "UPDATE output SET state = 'aborting', checkpoint = NULL, upload_id = NULL WHERE key = ?",
-        key,
-      );
+      this.#sql.exec("UPDATE output SET state = 'aborting', checkpoint = NULL, upload_id = NULL WHERE key = ?", key);
     }
     return ok(given);
   }

@@ -194,7 +194,13 @@ describe("GET /v1/jobs/:id/checkpoints", () => {
     const expected = {
       name: "step-1",
       committedAt: new Date().toISOString(),
-      outputs: keysOf("step-1").map((key) => ({ key, size: 6, etag, sha256: null, headers: { "if-match": `"${etag}"` } })),
+      outputs: keysOf("step-1").map((key) => ({
+        key,
+        size: 6,
+        etag,
+        sha256: null,
+        headers: { "if-match": `"${etag}"` },
+      })),
     };
     expect(await at.read("checkpoints/latest?expiresSeconds=60")).toMatchObject({ status: 200, body: expected });
     expect((await at.read("checkpoints/step-1")).body).toMatchObject(expected);
@@ -241,7 +247,9 @@ describe("of a job that keeps the last n checkpoints", () => {
     // A name is used once, and what an old URL puts late is nobody's output.
     const again = { outputs: [{ key: "runs/s1/c", size: 1 }], checkpoint: "s1" };
     expect(codeOf(await at.ask("outputs", again))).toEqual([409, "output-taken"]);
-    const late = await env.DATASETS.put(`${at.name}/runs/s1/a`, "s1", { customMetadata: { "penstock-job": at.spec.id } });
+    const late = await env.DATASETS.put(`${at.name}/runs/s1/a`, "s1", {
+      customMetadata: { "penstock-job": at.spec.id },
+    });
     await handOver([notification(`${at.name}/runs/s1/a`, late.etag)]);
     expect(await rowAt(at.name, "runs/s1/a")).toBeUndefined();
     expect(must(await at.job.status()).outputs).toEqual({ announced: 5, committed: 5 });

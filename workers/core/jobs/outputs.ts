@@ -59,7 +59,10 @@ export const outputPartsBodySchema = z.strictObject({
   expiresSeconds,
 });
 
-const partsSchema = z.array(z.strictObject({ number: partNumber, etag: etagSchema })).min(1).max(PARTS_MAX);
+const partsSchema = z
+  .array(z.strictObject({ number: partNumber, etag: etagSchema }))
+  .min(1)
+  .max(PARTS_MAX);
 export type SentParts = z.infer<typeof partsSchema>;
 
 /** The body of `POST /v1/jobs/:id/outputs/commit`. */

@@ -133,7 +133,9 @@ export async function commit(c: Ctx): Promise<Response> {
 function checkGroup(outputs: readonly KnownOutput[], keys: readonly string[], name: string | null): Failure | null {
   if (name === null) return null;
   if (outputs.length === 0) {
-    return failure("output-missing", `The checkpoint "${name}" has no outputs; announce them.`, { field: "checkpoint" });
+    return failure("output-missing", `The checkpoint "${name}" has no outputs; announce them.`, {
+      field: "checkpoint",
+    });
   }
   const own = new Set(outputs.map(({ key }) => key));
   const other = keys.find((key) => !own.has(key));
