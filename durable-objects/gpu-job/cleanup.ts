@@ -2,13 +2,14 @@ import { forEachLimited } from "../../workers/adapters/for-each-limited.ts";
 import { type Failure, failure } from "../../workers/core/failure.ts";
 import { type JobSpec, OUTPUT_JOB } from "../../workers/core/jobs/job.ts";
 import { CONNECTIONS_MAX } from "../../workers/core/limits.ts";
-import { planSeconds } from "../../workers/core/migration/backoff.ts";
 import type { ObjectStore } from "../../workers/ports/object-store.ts";
 
 /** Items of one run: three requests each are within an invocation's 10,000. */
 const AT_ONCE = 1000;
 /** Milliseconds for which an item that is being done is nobody else's: as long as an alarm may live. */
 const CLAIM_MS = 900_000;
+/** Seconds between two tries, at most: nobody waits for it. */
+const WAIT_MAX_SECONDS = 3600;
 
 interface Item {
   seq: number;
@@ -103,7 +104,7 @@ export class Cleanup {
     console.error(JSON.stringify({ message: "output not cleaned up", job: id, code, detail, tries: tries + 1 }));
     this.#sql.exec(
       "UPDATE cleanup SET tries = tries + 1, due_at = ? WHERE seq = ?",
-      now + planSeconds(tries + 1) * 1000,
+      now + Math.min(WAIT_MAX_SECONDS, 2 ** (tries + 1)) * 1000,
       seq,
     );
   }

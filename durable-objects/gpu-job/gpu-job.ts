@@ -12,11 +12,11 @@ import { type SentManifestMessage, sentRows, type Unsent } from "../../workers/c
 import { packRows } from "../../workers/core/migration/pack.ts";
 import { fail, ok, type Result } from "../../workers/core/result.ts";
 import { Outbox } from "../outbox.ts";
-import { type Checkpoint, Checkpoints, type CheckpointSummary } from "./checkpoints.ts";
-import { Cleanup } from "./cleanup.ts";
+import type { Checkpoint, CheckpointSummary } from "./checkpoints.ts";
 import { Finishes } from "./finishes.ts";
+import { JobOutputs, type ToCommit } from "./job-outputs.ts";
 import { type NodeRow, Nodes } from "./nodes.ts";
-import { type Announced, type KnownOutput, type Output, Outputs, type Retired } from "./outputs.ts";
+import type { Announced, KnownOutput, Output, Retired } from "./outputs.ts";
 import { ReadingTable } from "./readings.ts";
 import { applyJobEvent, isEnded, type JobEvent, type JobState, nextTickAt } from "./state.ts";
 
@@ -45,9 +45,7 @@ const SCHEMA = [
     told INTEGER NOT NULL DEFAULT 0        -- 1 once the Directory lists the job, 2 once it knows that it ended
   )`,
   Nodes.SCHEMA,
-  Outputs.SCHEMA,
-  Checkpoints.SCHEMA,
-  Cleanup.SCHEMA,
+  ...JobOutputs.SCHEMA,
   Finishes.SCHEMA,
   Outbox.SCHEMA,
   ReadingTable.SCHEMA,
@@ -73,9 +71,7 @@ export class GpuJob extends DurableObject<Env> {
   readonly #outbox: Outbox;
   readonly #readings: ReadingTable;
   readonly #nodes: Nodes;
-  readonly #outputs: Outputs;
-  readonly #checkpoints: Checkpoints;
-  readonly #cleanup: Cleanup;
+  readonly #outputs: JobOutputs;
   readonly #finishes: Finishes;
   /** It never changes once it is there. */
   #spec: JobSpec | null = null;
@@ -86,9 +82,7 @@ export class GpuJob extends DurableObject<Env> {
     this.#outbox = new Outbox(this.#sql, { manifest: env.MANIFEST_QUEUE }, env.SILENCE_SECONDS);
     this.#readings = new ReadingTable(ctx.storage);
     this.#nodes = new Nodes(this.#sql);
-    this.#outputs = new Outputs(this.#sql);
-    this.#checkpoints = new Checkpoints(this.#sql);
-    this.#cleanup = new Cleanup(this.#sql);
+    this.#outputs = new JobOutputs(this.#sql);
     this.#finishes = new Finishes(this.#sql);
     void ctx.blockConcurrencyWhile(async () => {
       for (const statement of SCHEMA) this.#sql.exec(statement);
@@ -154,10 +148,7 @@ export class GpuJob extends DurableObject<Env> {
 
   /** Takes outputs that are about to be put, all of one checkpoint (null: of none). The same again changes nothing. */
   async announceOutputs(outputs: Announced[], checkpoint: string | null): Promise<Result<KnownOutput[]>> {
-    return this.#act(null, () => {
-      const begun = checkpoint === null ? ok(null) : this.#checkpoints.begin(checkpoint);
-      return begun.ok ? this.#outputs.announce(outputs, checkpoint) : begun;
-    });
+    return this.#act(null, () => this.#outputs.announce(outputs, checkpoint));
   }
 
   /**
@@ -167,24 +158,14 @@ export class GpuJob extends DurableObject<Env> {
   async recordUpload(key: string, uploadId: string): Promise<Result<string>> {
     const kept = await this.#act(null, () => this.#outputs.recordUpload(key, uploadId));
     if (kept.ok && kept.value === uploadId) return kept;
-    if (this.#job !== null) this.#cleanup.add(key, uploadId, false, Date.now());
+    if (this.#job !== null) this.#outputs.dropUpload(key, uploadId, Date.now());
     await this.#arm();
     return kept;
   }
 
   /** The outputs that are to be committed: of these keys, or all of a checkpoint, with those that are committed already. */
-  async toCommit(
-    keys: string[],
-    checkpoint: string | null,
-  ): Promise<Result<{ outputs: KnownOutput[]; checkpoint: Checkpoint | null }>> {
-    return this.#act<{ outputs: KnownOutput[]; checkpoint: Checkpoint | null }>(null, () => {
-      if (checkpoint === null) {
-        const outputs = this.#outputs.wanted(keys);
-        return outputs.ok ? ok({ outputs: outputs.value, checkpoint: null }) : outputs;
-      }
-      const found = this.#checkpoints.find(checkpoint);
-      return found.ok ? ok({ outputs: this.#outputs.ofCheckpoint(checkpoint), checkpoint: found.value }) : found;
-    });
+  async toCommit(keys: string[], checkpoint: string | null): Promise<Result<ToCommit>> {
+    return this.#act(null, () => this.#outputs.toCommit(keys, checkpoint));
   }
 
   /** Commits outputs that were found in the bucket, with whole checkpoints, and has the manifest say so. */
@@ -194,16 +175,7 @@ export class GpuJob extends DurableObject<Env> {
 
   /** Gives up outputs that are not committed, of these keys or of a checkpoint; R2 is cleaned of them. */
   async abortOutputs(keys: string[], checkpoint: string | null): Promise<Result<string[]>> {
-    const aborted = await this.#act(null, ({ now }) => {
-      const found = checkpoint === null ? ok(null) : this.#checkpoints.find(checkpoint);
-      if (!found.ok) return found;
-      const wanted = checkpoint === null ? keys : this.#outputs.ofCheckpoint(checkpoint).map(({ key }) => key);
-      const given = this.#outputs.abort(wanted);
-      if (!given.ok) return given;
-      for (const { key, uploadId } of given.value) this.#cleanup.add(key, uploadId, true, now);
-      if (checkpoint !== null) this.#checkpoints.forget(checkpoint);
-      return ok(wanted);
-    });
+    const aborted = await this.#act(null, ({ now }) => this.#outputs.abort(keys, checkpoint, now));
     if (!aborted.ok) return aborted;
     // At once, so that the keys are free when it is answered; what fails, the alarm does again.
     await this.#clean();
@@ -218,26 +190,18 @@ export class GpuJob extends DurableObject<Env> {
 
   /** Those that are committed and stay, newest first. */
   async checkpoints(): Promise<Result<CheckpointSummary[]>> {
-    return this.#job === null ? fail(failure("unknown-job")) : ok(this.#checkpoints.list());
+    return this.#job === null ? fail(failure("unknown-job")) : ok(this.#outputs.checkpoints());
   }
 
   /** One that is committed, with its outputs; null: the latest. */
   async checkpoint(name: string | null): Promise<Result<{ checkpoint: Checkpoint; outputs: KnownOutput[] }>> {
-    if (this.#job === null) return fail(failure("unknown-job"));
-    const found = name === null ? this.#checkpoints.latest() : this.#checkpoints.find(name);
-    if (!found.ok) return found;
-    const { name: called, committedAt } = found.value;
-    if (committedAt === null) {
-      return fail(failure("unknown-checkpoint", `The checkpoint "${called}" is not committed as yet.`));
-    }
-    return ok({ checkpoint: { name: called, committedAt }, outputs: this.#outputs.ofCheckpoint(called) });
+    return this.#job === null ? fail(failure("unknown-job")) : this.#outputs.checkpoint(name);
   }
 
   /** The message's outputs are deleted, and the manifest knows it; or they stay, and are no longer the job's. */
-  async settleRetired(seq: number, { deleted, kept }: { deleted: string[]; kept: string[] }): Promise<void> {
+  async settleRetired(seq: number, became: { deleted: string[]; kept: string[] }): Promise<void> {
     this.ctx.storage.transactionSync(() => {
-      this.#outputs.retired(deleted, "deleted");
-      this.#outputs.retired(kept, "kept");
+      this.#outputs.settleRetired(became);
       this.#outbox.settle(seq);
     });
     await this.#arm();
@@ -245,7 +209,7 @@ export class GpuJob extends DurableObject<Env> {
 
   /** What a finish has to look at: these outputs, or (null) all that are not committed. */
   async announced(keys: string[] | null): Promise<Result<KnownOutput[]>> {
-    return this.#act(null, () => (keys === null ? ok(this.#outputs.open) : this.#outputs.wanted(keys)));
+    return this.#act(null, () => this.#outputs.toFinish(keys));
   }
 
   /**
@@ -317,7 +281,7 @@ export class GpuJob extends DurableObject<Env> {
     const done = this.#inTransaction(() => {
       if (state !== job.state) this.#setState(state, now);
       const worked = work({ now, spec, state });
-      if (worked.ok && isEnded(state)) this.#abandonUploads(now);
+      if (worked.ok && isEnded(state)) this.#outputs.abandon(now);
       return worked;
     });
     if (!done.ok) return done;
@@ -341,23 +305,11 @@ export class GpuJob extends DurableObject<Env> {
     }
   }
 
-  /** Outputs, and the checkpoints that are whole with them; one that lacks an output is refused. */
   #commit(spec: JobSpec, rows: readonly Row[], now: number): Result<null> {
-    const committed = this.#outputs.commit(rows);
+    const committed = this.#outputs.commit(rows, spec.checkpoints.keep, now);
     if (!committed.ok) return committed;
-    const { fresh, checkpoints } = committed.value;
-    const retired: Retired[] = [];
-    for (const name of checkpoints) {
-      const missing = this.#outputs.ofCheckpoint(name).find(({ state }) => state === "announced");
-      if (missing !== undefined) {
-        const detail = `"${missing.key}" was announced for the checkpoint "${name}" meanwhile; put it, and commit again.`;
-        return fail(failure("output-missing", detail, { field: "checkpoint" }));
-      }
-      const old = this.#checkpoints.commit(name, spec.checkpoints.keep, now);
-      retired.push(...old.flatMap((each) => this.#outputs.retire(each)));
-    }
-    this.#sendRows(spec, fresh, now);
-    this.#sendRetired(spec, retired, now);
+    this.#sendRows(spec, committed.value.fresh, now);
+    this.#sendRetired(spec, committed.value.retired, now);
     return ok(null);
   }
 
@@ -373,16 +325,10 @@ export class GpuJob extends DurableObject<Env> {
     }
   }
 
-  /** The uploads of outputs that will never be committed are to be aborted. */
-  #abandonUploads(now: number): void {
-    for (const { key, uploadId } of this.#outputs.abandon()) this.#cleanup.add(key, uploadId, false, now);
-  }
-
   async #clean(): Promise<void> {
     const spec = this.#specOf();
     if (spec === null) return;
-    const store = r2StoreOf(this.env, spec.bucket);
-    await this.#cleanup.run(spec, store, Date.now(), (key) => this.#outputs.aborted(key));
+    await this.#outputs.clean(spec, r2StoreOf(this.env, spec.bucket), Date.now());
   }
 
   #sendRows(spec: JobSpec, rows: readonly Row[], now: number): void {
@@ -402,7 +348,7 @@ export class GpuJob extends DurableObject<Env> {
     if (next === null || next === job.state) return;
     this.ctx.storage.transactionSync(() => {
       this.#setState(next, now);
-      if (isEnded(next)) this.#abandonUploads(now);
+      if (isEnded(next)) this.#outputs.abandon(now);
     });
   }
 
@@ -452,7 +398,7 @@ export class GpuJob extends DurableObject<Env> {
     if (job === null || spec === null) return;
     const untold = job.told < (isEnded(job.state) ? 2 : 1) ? Date.now() + 5000 : null;
     const ticks = nextTickAt(job.state, this.#times(spec));
-    const due = [ticks, this.#outbox.nextDueAt, this.#cleanup.nextDueAt, untold].filter((at) => at !== null);
+    const due = [ticks, this.#outbox.nextDueAt, this.#outputs.nextDueAt, untold].filter((at) => at !== null);
     if (due.length === 0) await this.ctx.storage.deleteAlarm();
     else await this.ctx.storage.setAlarm(Math.min(...due));
   }

@@ -1,6 +1,7 @@
 import { type Failure, failure } from "../../workers/core/failure.ts";
 import { OUTPUTS_EVER_MAX, OUTPUTS_MAX } from "../../workers/core/limits.ts";
 import type { Row } from "../../workers/core/manifest/row.ts";
+import { pack } from "../../workers/core/migration/pack.ts";
 import { fail, ok, type Result } from "../../workers/core/result.ts";
 
 /** An output that a PUT URL is asked for. */
@@ -72,7 +73,10 @@ export class Outputs {
 
   /** The outputs of these keys that there ever were, in the order of the keys. */
   of(keys: readonly string[]): KnownOutput[] {
-    const known = this.#select("key IN (SELECT value FROM json_each(?))", JSON.stringify(keys));
+    // A bound value is at most 2 MB.
+    const known = pack(keys, { items: keys.length, weight: Number.POSITIVE_INFINITY }, () => 0).flatMap((some) =>
+      this.#select("key IN (SELECT value FROM json_each(?))", JSON.stringify(some)),
+    );
     const byKey = new Map(known.map((output) => [output.key, output]));
     return [...new Set(keys)].flatMap((key) => byKey.get(key) ?? []);
   }

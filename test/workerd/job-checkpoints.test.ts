@@ -4,8 +4,10 @@ import { afterEach, beforeAll, beforeEach, describe, expect, it, vi } from "vite
 import { retireOutputs } from "../../queues/manifest/retire.ts";
 import { datasetOf } from "../../workers/adapters/objects.ts";
 import { failure } from "../../workers/core/failure.ts";
+import { OUTPUT_JOB } from "../../workers/core/jobs/job.ts";
 import { retireMessage } from "../../workers/core/jobs/retire-message.ts";
 import { fail, ok } from "../../workers/core/result.ts";
+import { rowOfPut } from "../harness/rows.ts";
 import { api, apiTokens, LIMITED, READER } from "./harness/api.ts";
 import { failingBucket } from "./harness/failing-bucket.ts";
 import { handOver, notification } from "./harness/notify.ts";
@@ -114,15 +116,13 @@ describe("a checkpoint", () => {
   it("takes outputs of several nodes until it is committed, and no more; one that comes in between is waited for", async () => {
     const at = await fresh();
     await putCheckpoint(at, "step-1");
-    const rows = keysOf("step-1").map((key) => ({ key, size: 6 }));
     const meanwhile = await at.announce([{ key: "runs/step-1/c", size: 1 }], { checkpoint: "step-1" });
-    const found = await Promise.all(rows.map(async ({ key }) => env.DATASETS.head(`${at.name}/${key}`)));
-    const partly = found.map((object, index) => ({
-      ...{ key: rows[index]?.key ?? "", size: 6, etag: object?.etag ?? "", uploadedAt: 0, writer: "w" },
-      ...{ contentType: null, contentEncoding: null, md5: null, sha256: null, crc64nvme: null, proof: null },
-      ...{ origin: null, sourceKey: null, sourceEtag: null, sourceModifiedAt: null, storageClass: null, tags: null },
-    }));
-    expect(await at.job.commitOutputs(partly)).toMatchObject({ ok: false, failure: { code: "output-missing" } });
+    const looked = keysOf("step-1").map(async (key) => {
+      const object = await env.DATASETS.head(`${at.name}/${key}`);
+      return rowOfPut(key, object, { writer: at.spec.id });
+    });
+    const rows = await Promise.all(looked);
+    expect(await at.job.commitOutputs(rows)).toMatchObject({ ok: false, failure: { code: "output-missing" } });
     expect(await outputIn(at, "runs/step-1/a")).toMatchObject({ state: "announced" });
     await putBy(meanwhile[0] ?? {}, "x");
     expect((await at.ask("outputs/commit", { checkpoint: "step-1" })).status).toBe(200);
@@ -142,6 +142,15 @@ describe("a checkpoint", () => {
     expect(codeOf(other)).toEqual([409, "output-not-announced"]);
     expect(codeOf(await at.ask("outputs/commit", { checkpoint: "step-9" }))).toEqual([404, "unknown-checkpoint"]);
     expect(await listed(at)).toEqual([]);
+  });
+
+  it("is refused where more of it would be read for SHA-256 than one commit reads, however many requests announce it", async () => {
+    const at = await fresh();
+    const large = (n: number) => ({ key: `runs/s/${n}`, size: 20e9, sha256: "a".repeat(64) });
+    await at.announce([large(1)], { checkpoint: "s" });
+    const refused = await at.ask("outputs", { outputs: [large(2)], checkpoint: "s" });
+    expect(codeOf(refused)).toEqual([400, "invalid-body"]);
+    expect(await outputIn(at, "runs/s/2")).toBeUndefined();
   });
 
   it("may have outputs in parts beside others", async () => {
@@ -262,10 +271,12 @@ describe("of a job that keeps the last n checkpoints", () => {
     await deliverOutbox(at);
     await dataset.seal();
     await committed(at, "s2");
-    await env.DATASETS.put(`${at.name}/runs/s2/a`, "changed");
+    await env.DATASETS.put(`${at.name}/runs/s2/a`, "a stranger's");
+    // With the job's own mark, as a tool leaves it that edits an object.
+    await env.DATASETS.put(`${at.name}/runs/s2/b`, "edited", { customMetadata: { [OUTPUT_JOB]: at.spec.id } });
     await committed(at, "s3");
     await deliverOutbox(at);
-    expect(await keysInR2(at)).toEqual([...keysOf("s1"), "runs/s2/a", ...keysOf("s3")]);
+    expect(await keysInR2(at)).toEqual([...keysOf("s1"), ...keysOf("s2"), ...keysOf("s3")]);
     expect(await outputIn(at, "runs/s1/a")).toMatchObject({ state: "kept" });
     expect(await rowAt(at.name, "runs/s1/a")).toBeDefined();
     expect(await listed(at)).toEqual(["s3"]);

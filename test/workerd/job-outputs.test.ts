@@ -3,6 +3,7 @@ import { env } from "cloudflare:workers";
 import { afterEach, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
 import { datasetOf, jobOf } from "../../workers/adapters/objects.ts";
 import { OUTPUT_JOB } from "../../workers/core/jobs/job.ts";
+import { rowOfPut } from "../harness/rows.ts";
 import { api, apiTokens } from "./harness/api.ts";
 import { failingBucket } from "./harness/failing-bucket.ts";
 import { handOver, notification } from "./harness/notify.ts";
@@ -206,6 +207,16 @@ describe("POST /v1/jobs/:id/outputs/commit", () => {
       writer: at.spec.id,
     });
     expect(must(await at.job.status()).outputs).toEqual({ announced: 1, committed: 1 });
+  });
+
+  it("of two who look at the same time, the one who comes second changes nothing", async () => {
+    const at = await fresh();
+    const put = await putBy(first(await at.announce([small])), "12345");
+    const row = rowOfPut(small.key, put, { writer: at.spec.id });
+    expect(await at.job.commitOutputs([row])).toEqual({ ok: true, value: null });
+    expect(await at.job.commitOutputs([{ ...row, etag: "of a look before" }])).toEqual({ ok: true, value: null });
+    expect((await commit(at, { key: small.key })).body).toMatchObject({ outputs: [{ etag: put?.etag }] });
+    expect(await deliverOutbox(at)).toHaveLength(1);
   });
 
   it("refuses what is not there, is of another size or sum, or another's; and changes nothing", async () => {
