@@ -112,7 +112,7 @@ export class Outputs {
     if (other !== undefined) return fail(taken(other));
     const counted = known.filter(({ state }) => !FREE.has(state)).length;
     const full = this.#refuseMore(new Set(outputs.map(({ key }) => key)).size - counted);
-    if (full !== null) return fail(full);
+    if (full !== null) return fail({ ...full, field: "objects" });
     for (const output of outputs) this.#write({ ...output, sha256: null, partBytes: null }, null);
     return ok(null);
   }
@@ -284,5 +284,5 @@ const inCheckpoint = ({ key, checkpoint }: KnownOutput): Failure =>
     field: "outputs",
   });
 
-export const otherSize = ({ key, size }: Pick<Output, "key" | "size">, found: number): Failure =>
+const otherSize = ({ key, size }: Pick<Output, "key" | "size">, found: number): Failure =>
   failure("output-mismatch", `"${key}" has ${found} bytes; ${size} were announced.`, { field: "outputs" });

@@ -17,7 +17,7 @@ import { fail, ok, type Result } from "../result.ts";
 import { contentTypeSchema, expiresSeconds, nodeKeySchema } from "./node-requests.ts";
 
 /** A checkpoint's name; it stands in a path beside `latest`. */
-export const checkpointNameSchema = nameSchema.refine((name) => name !== "latest", "must be another name than latest");
+const checkpointNameSchema = nameSchema.refine((name) => name !== "latest", "must be another name than latest");
 
 const keys = z.array(nodeKeySchema).min(1).max(OUTPUTS_AT_ONCE_MAX);
 const partNumber = z.number().int().min(1).max(PARTS_MAX);
