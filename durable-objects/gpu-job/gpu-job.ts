@@ -1,10 +1,13 @@
 import { DurableObject } from "cloudflare:workers";
 import { directoryOf } from "../../workers/adapters/objects.ts";
+import { r2StoreOf } from "../../workers/adapters/r2-stores.ts";
+import { covers } from "../../workers/core/capability/scope.ts";
 import { type Failure, failure } from "../../workers/core/failure.ts";
-import type { JobSpec } from "../../workers/core/jobs/job.ts";
 import type { Said } from "../../workers/core/jobs/series.ts";
 import type { Ack, AckAnswer, FailedUnit, LeaseAnswer, Progress } from "../../workers/core/jobs/lease.ts";
 import { formatState, type Resume } from "../../workers/core/jobs/resume.ts";
+import { type JobSpec, outputScope } from "../../workers/core/jobs/job.ts";
+import { packRetired, type SentRetireMessage } from "../../workers/core/jobs/retire-message.ts";
 import type { Row } from "../../workers/core/manifest/row.ts";
 import type { Reading } from "../../workers/core/metering/read-counts.ts";
 import type { Tally } from "../../workers/core/metering/tally.ts";
@@ -12,9 +15,12 @@ import { type SentManifestMessage, sentRows, type Unsent } from "../../workers/c
 import { packRows } from "../../workers/core/migration/pack.ts";
 import { fail, ok, type Result } from "../../workers/core/result.ts";
 import { Outbox } from "../outbox.ts";
+import type { Checkpoint, CheckpointSummary } from "./checkpoints.ts";
+import { Finishes } from "./finishes.ts";
+import { JobOutputs, type ToCommit } from "./job-outputs.ts";
 import { Leases } from "./leases.ts";
 import { Nodes } from "./nodes.ts";
-import { type Output, Outputs } from "./outputs.ts";
+import type { Announced, KnownOutput, Output, Retired } from "./outputs.ts";
 import { Rates } from "./rates.ts";
 import { ReadingTable } from "./readings.ts";
 import { Series, type SeriesView } from "./series.ts";
@@ -52,7 +58,8 @@ const SCHEMA = [
   Rates.SCHEMA,
   Series.SCHEMA,
   Leases.SCHEMA,
-  Outputs.SCHEMA,
+  ...JobOutputs.SCHEMA,
+  Finishes.SCHEMA,
   Outbox.SCHEMA,
   ReadingTable.SCHEMA,
 ];
@@ -77,13 +84,14 @@ export class GpuJob extends DurableObject<Env> {
   readonly #outbox: Outbox;
   readonly #readings: ReadingTable;
   readonly #nodes: Nodes;
-  readonly #outputs: Outputs;
   readonly #series: Series;
   readonly #watch: Watch;
   readonly #sockets: Sockets;
   readonly #leases: Leases;
   /** When the alarm rings, as far as is known: milliseconds since 1970, null for never, undefined since an eviction. */
   #alarmAt: number | null | undefined;
+  readonly #outputs: JobOutputs;
+  readonly #finishes: Finishes;
   /** It never changes once it is there. */
   #spec: JobSpec | null = null;
 
@@ -93,11 +101,12 @@ export class GpuJob extends DurableObject<Env> {
     this.#outbox = new Outbox(this.#sql, { manifest: env.MANIFEST_QUEUE }, env.SILENCE_SECONDS);
     this.#readings = new ReadingTable(ctx.storage);
     this.#nodes = new Nodes(this.#sql);
-    this.#outputs = new Outputs(this.#sql);
     this.#series = new Series(this.#sql);
     this.#leases = new Leases(this.#sql, () => this.#specOf());
     this.#watch = new Watch(this.#sql, this.#nodes, this.#leases);
     this.#sockets = new Sockets(ctx, () => this.#status(Date.now()));
+    this.#outputs = new JobOutputs(this.#sql);
+    this.#finishes = new Finishes(this.#sql);
     void ctx.blockConcurrencyWhile(async () => {
       for (const statement of SCHEMA) this.#sql.exec(statement);
     });
@@ -217,7 +226,7 @@ export class GpuJob extends DurableObject<Env> {
   }
 
   /** Where it is, as text that another job may begin from, and how far. */
-  async checkpoint(): Promise<Result<{ state: string; epoch: number; progress: Progress }>> {
+  async resumeState(): Promise<Result<{ state: string; epoch: number; progress: Progress }>> {
     return this.#act(null, ({ spec }) =>
       ok({ state: formatState(spec, this.#leases.checkpoint()), ...this.#leases.standing }),
     );
@@ -236,38 +245,110 @@ export class GpuJob extends DurableObject<Env> {
     return this.#act({ type: "cancel" }, ({ state }) => ok(state));
   }
 
+  /** Records what PUT URLs are about to be issued for. */
   async announce(outputs: Output[]): Promise<Result<null>> {
-    return this.#act(null, () => this.#outputs.announce(outputs));
+    return this.#act(null, () => this.#outputs.announcePuts(outputs));
   }
 
-  async announced(keys: string[] | null): Promise<Result<Output[]>> {
-    return this.#act(null, () => this.#outputs.announced(keys));
+  /** What is known of these keys; those that were never announced are absent. */
+  async knownOutputs(keys: string[]): Promise<Result<KnownOutput[]>> {
+    return this.#act(null, () => ok(this.#outputs.of(keys)));
+  }
+
+  /** Takes outputs that are about to be put, all of one checkpoint (null: of none). The same again changes nothing. */
+  async announceOutputs(outputs: Announced[], checkpoint: string | null): Promise<Result<KnownOutput[]>> {
+    return this.#act(null, () => this.#outputs.announce(outputs, checkpoint));
+  }
+
+  /**
+   * Keeps the upload that was created for an output; returns the one that the output has. Of two that were created for
+   * one output the first stays. The other is aborted, as is one that comes when nobody wants it any more.
+   */
+  async recordUpload(key: string, uploadId: string): Promise<Result<string>> {
+    const kept = await this.#act(null, () => this.#outputs.recordUpload(key, uploadId));
+    if (kept.ok && kept.value === uploadId) return kept;
+    if (this.#job !== null) this.#outputs.dropUpload(key, uploadId, Date.now());
+    await this.#arm();
+    return kept;
+  }
+
+  /** The outputs that are to be committed: of these keys, or all of a checkpoint, with those that are committed already. */
+  async toCommit(keys: string[], checkpoint: string | null): Promise<Result<ToCommit>> {
+    return this.#act(null, () => this.#outputs.toCommit(keys, checkpoint));
+  }
+
+  /** Commits outputs that were found in the bucket, with whole checkpoints, and has the manifest say so. */
+  async commitOutputs(rows: Row[]): Promise<Result<null>> {
+    return this.#act(null, ({ now, spec }) => this.#commit(spec, rows, now));
+  }
+
+  /** Gives up outputs that are not committed, of these keys or of a checkpoint; R2 is cleaned of them. */
+  async abortOutputs(keys: string[], checkpoint: string | null): Promise<Result<string[]>> {
+    const aborted = await this.#act(null, ({ now }) => this.#outputs.abort(keys, checkpoint, now));
+    if (!aborted.ok) return aborted;
+    // At once, so that the keys are free when it is answered; what fails, the alarm does again.
+    await this.#clean();
+    await this.#arm();
+    return aborted;
+  }
+
+  /** Of these keys of a dataset, those at which whatever is there is an output of this job that is not committed. */
+  async uncommittedAmong(datasetId: string, keys: string[]): Promise<string[]> {
+    return this.#specOf()?.datasetId === datasetId ? this.#outputs.uncommittedAmong(keys) : [];
+  }
+
+  /** Those that are committed and stay, newest first. */
+  async checkpoints(): Promise<Result<CheckpointSummary[]>> {
+    return this.#job === null ? fail(failure("unknown-job")) : ok(this.#outputs.checkpoints());
+  }
+
+  /** One that is committed, with its outputs; null: the latest. */
+  async checkpoint(name: string | null): Promise<Result<{ checkpoint: Checkpoint; outputs: KnownOutput[] }>> {
+    return this.#job === null ? fail(failure("unknown-job")) : this.#outputs.checkpoint(name);
+  }
+
+  /** The message's outputs are deleted, and the manifest knows it; or they stay, and are no longer the job's. */
+  async settleRetired(seq: number, became: { deleted: string[]; kept: string[] }): Promise<void> {
+    this.ctx.storage.transactionSync(() => {
+      this.#outputs.settleRetired(became);
+      this.#outbox.settle(seq);
+    });
+    await this.#arm();
+  }
+
+  /** What a finish has to look at: these outputs, or (null) all that are not committed. */
+  async announced(keys: string[] | null): Promise<Result<KnownOutput[]>> {
+    return this.#act(null, () => this.#outputs.toFinish(keys));
   }
 
   /**
    * From now on nothing new is handed out, while outputs are looked at. A job is not done while nodes hold units:
-   * `units-out`; of one that has failed they are taken back.
+   * `units-out`; of one that has failed they are taken back. Returns the number of this attempt, of which several may be
+   * under way.
    */
-  async beginFinish(outcome: "done" | "failed"): Promise<Result<JobState>> {
+  async beginFinish(outcome: "done" | "failed"): Promise<Result<{ state: JobState; attempt: number }>> {
     return this.#act({ type: "begin-finish" }, ({ now, state }) => {
       const out = outcome === "done" ? this.#leases.out() : null;
       if (out !== null) return fail(out);
       this.#leases.withdraw(now);
-      return ok(state);
+      return ok({ state, attempt: this.#finishes.begin(now) });
     });
   }
 
-  /** What was looked at is not as it should be: the job goes on. */
-  async goOn(): Promise<Result<JobState>> {
-    return this.#act({ type: "go-on" }, ({ state }) => ok(state));
+  /** What this attempt looked at is not as it should be: the job goes on, unless another attempt is still under way. */
+  async goOn(attempt: number): Promise<Result<JobState>> {
+    const isLast = this.#finishes.isLast(attempt, Date.now());
+    return this.#act(isLast ? { type: "go-on" } : null, ({ state }) => {
+      this.#finishes.end(attempt);
+      return ok(state);
+    });
   }
 
   /** Ends the job with outputs that were found in the bucket, and has the manifest say so. */
   async finish(outcome: "done" | "failed", rows: Row[]): Promise<Result<JobState>> {
     return this.#act({ type: "finish", outcome }, ({ now, spec, state }) => {
-      this.#outputs.commit(rows);
-      this.#sendRows(spec, rows, now);
-      return ok(state);
+      const committed = this.#commit(spec, rows, now);
+      return committed.ok ? ok(state) : committed;
     });
   }
 
@@ -291,6 +372,7 @@ export class GpuJob extends DurableObject<Env> {
       this.#show(Date.now());
       await this.#outbox.flush(Date.now());
       await this.#tell();
+      await this.#clean();
     } catch (error) {
       console.error(JSON.stringify({ message: "job alarm failed", error: String(error) }));
     }
@@ -316,7 +398,9 @@ export class GpuJob extends DurableObject<Env> {
     if (state === null) return fail(failure("job-finishing", "The job is not being finished."));
     const done = this.#inTransaction(() => {
       if (state !== job.state) this.#setState(state, now);
-      return work({ now, spec, state });
+      const worked = work({ now, spec, state });
+      if (worked.ok && isEnded(state)) this.#outputs.abandon(now);
+      return worked;
     });
     if (!done.ok) return done;
     this.#show(now);
@@ -353,6 +437,32 @@ export class GpuJob extends DurableObject<Env> {
     }
   }
 
+  #commit(spec: JobSpec, rows: readonly Row[], now: number): Result<null> {
+    const committed = this.#outputs.commit(rows, spec.checkpoints.keep, now);
+    if (!committed.ok) return committed;
+    this.#sendRows(spec, committed.value.fresh, now);
+    this.#sendRetired(spec, committed.value.retired, now);
+    return ok(null);
+  }
+
+  #sendRetired(spec: JobSpec, retired: readonly Retired[], now: number): void {
+    const own = outputScope(spec);
+    // Whatever the rows say: outside of its prefix a job deletes nothing.
+    const items = retired.filter(({ key }) => own !== null && covers(own, key));
+    for (const some of packRetired(items)) {
+      const { datasetName: dataset, datasetId, id: job } = spec;
+      const sent = some.map(({ key, etag }): [string, string] => [key, etag]);
+      const message = { v: 1, type: "retire", job, dataset, datasetId, items: sent } as const;
+      this.#outbox.add("manifest", message satisfies Unsent<SentRetireMessage>, now, now);
+    }
+  }
+
+  async #clean(): Promise<void> {
+    const spec = this.#specOf();
+    if (spec === null) return;
+    await this.#outputs.clean(spec, r2StoreOf(this.env, spec.bucket), Date.now());
+  }
+
   #sendRows(spec: JobSpec, rows: readonly Row[], now: number): void {
     for (const some of packRows([...rows])) {
       const { datasetName: dataset, datasetId } = spec;
@@ -367,7 +477,12 @@ export class GpuJob extends DurableObject<Env> {
     const [job, spec] = [this.#job, this.#specOf()];
     if (job === null || spec === null) return;
     const next = applyJobEvent(job.state, { type: "tick", now, ...this.#times(spec) });
-    if (next !== null && next !== job.state) this.#setState(next, now);
+    if (next !== null && next !== job.state) {
+      this.ctx.storage.transactionSync(() => {
+        this.#setState(next, now);
+        if (isEnded(next)) this.#outputs.abandon(now);
+      });
+    }
     const leasesDueAt = isEnded(next ?? job.state) ? null : this.#leases.dueAt();
     if (leasesDueAt !== null && now >= leasesDueAt) this.ctx.storage.transactionSync(() => this.#leases.pass(now));
   }
@@ -422,6 +537,7 @@ export class GpuJob extends DurableObject<Env> {
       nextTickAt(job.state, this.#times(spec)),
       isEnded(job.state) ? null : this.#leases.dueAt(),
       this.#outbox.nextDueAt,
+      this.#outputs.nextDueAt,
       this.#sockets.nextDueAt,
       untold,
     ].filter((at) => at !== null);

@@ -1,14 +1,56 @@
-import { failure } from "../../workers/core/failure.ts";
-import { OUTPUTS_MAX } from "../../workers/core/limits.ts";
+import { type Failure, failure } from "../../workers/core/failure.ts";
+import { OUTPUTS_EVER_MAX, OUTPUTS_MAX } from "../../workers/core/limits.ts";
+import type { Row } from "../../workers/core/manifest/row.ts";
+import { pack } from "../../workers/core/migration/pack.ts";
 import { fail, ok, type Result } from "../../workers/core/result.ts";
 
+/** An output that a PUT URL is asked for. */
 export interface Output {
   key: string;
   size: number;
   contentType: string;
 }
 
-/** What PUT URLs were issued for, and what of it was found in the bucket. */
+/** An output as a node announces it. */
+export interface Announced extends Output {
+  /** Hex; null: nobody said. */
+  sha256: string | null;
+  /** Bytes of every part but the last; null: it is put in one piece. */
+  partBytes: number | null;
+}
+
+/**
+ * `announced`  URLs were issued; whatever is at the key is not the manifest's as yet
+ * `committed`  it was found as announced, and the manifest is told
+ * `aborting`   it was given up; R2 is being cleaned of it
+ * `aborted`    R2 is clean of it; what is put by an old URL is nobody's output, and stays out of the manifest
+ * `deleting`   its checkpoint is one too many; until it is deleted, it is an object like any other
+ * `deleted`    as `aborted`
+ * `kept`       it was to be deleted, but a sealed version holds it, or somebody has changed it: it is no longer the job's
+ */
+export type OutputState = "announced" | "committed" | "aborting" | "aborted" | "deleting" | "deleted" | "kept";
+
+export interface KnownOutput extends Announced {
+  checkpoint: string | null;
+  /** The multipart upload in R2, once it is known. */
+  uploadId: string | null;
+  state: OutputState;
+  /** R2's, once it is committed. */
+  etag: string | null;
+}
+
+/** An object in R2 at the ETag with which it was committed. */
+export interface Retired {
+  key: string;
+  etag: string;
+}
+
+const FIELDS = `key, size, content_type AS contentType, sha256, part_bytes AS partBytes, checkpoint,
+  upload_id AS uploadId, state, etag`;
+/** A key in one of these states may be announced anew. */
+const FREE: ReadonlySet<OutputState> = new Set<OutputState>(["aborted", "deleted"]);
+
+/** What URLs were issued for to be put, and what became of it. Whoever calls is in a transaction. */
 export class Outputs {
   readonly #sql: SqlStorage;
 
@@ -17,6 +59,11 @@ export class Outputs {
       key TEXT PRIMARY KEY,
       size INTEGER NOT NULL,
       content_type TEXT NOT NULL,
+      sha256 TEXT,
+      part_bytes INTEGER,
+      checkpoint TEXT,
+      upload_id TEXT,
+      state TEXT NOT NULL,
       etag TEXT                   -- once it was found in the bucket, as it was announced
     ) WITHOUT ROWID`;
 
@@ -24,49 +71,218 @@ export class Outputs {
     this.#sql = sql;
   }
 
+  /** The outputs of these keys that there ever were, in the order of the keys. */
+  of(keys: readonly string[]): KnownOutput[] {
+    // A bound value is at most 2 MB.
+    const known = pack(keys, { items: keys.length, weight: Number.POSITIVE_INFINITY }, () => 0).flatMap((some) =>
+      this.#select("key IN (SELECT value FROM json_each(?))", JSON.stringify(some)),
+    );
+    const byKey = new Map(known.map((output) => [output.key, output]));
+    return [...new Set(keys)].flatMap((key) => byKey.get(key) ?? []);
+  }
+
+  ofCheckpoint(name: string): KnownOutput[] {
+    return this.#select("checkpoint = ?", name);
+  }
+
+  /** All that were announced and not committed. */
+  get open(): KnownOutput[] {
+    return this.#select("state = 'announced'");
+  }
+
+  /** Takes outputs, or what is the same as before; `output-taken` where a key is another output's. */
+  announce(outputs: readonly Announced[], checkpoint: string | null): Result<KnownOutput[]> {
+    const known = new Map(this.of(outputs.map(({ key }) => key)).map((output) => [output.key, output]));
+    const fresh: Announced[] = [];
+    for (const output of outputs) {
+      const present = known.get(output.key);
+      if (present === undefined || FREE.has(present.state)) fresh.push(output);
+      else if (!isSame(present, output, checkpoint)) return fail(taken(present));
+    }
+    const full = this.#refuseMore(fresh.length);
+    if (full !== null) return fail(full);
+    for (const output of fresh) this.#write(output, checkpoint);
+    return ok(this.of(outputs.map(({ key }) => key)));
+  }
+
   /** Records what PUT URLs are about to be issued for; the same key again replaces the announcement. */
-  announce(outputs: readonly Output[]): Result<null> {
-    const known = this.#sql.exec<{ key: string }>("SELECT key FROM output").toArray();
-    const keys = new Set([...known, ...outputs].map(({ key }) => key));
-    if (keys.size > OUTPUTS_MAX) {
-      return fail(failure("invalid-body", `A job may have ${OUTPUTS_MAX} outputs.`, { field: "objects" }));
-    }
-    for (const { key, size, contentType } of outputs) {
-      this.#sql.exec(
-        `INSERT INTO output (key, size, content_type) VALUES (?, ?, ?)
-           ON CONFLICT (key) DO UPDATE SET size = excluded.size, content_type = excluded.content_type`,
-        key,
-        size,
-        contentType,
-      );
-    }
+  announcePuts(outputs: readonly Output[]): Result<null> {
+    const known = this.of(outputs.map(({ key }) => key));
+    const other = known.find((present) => !FREE.has(present.state) && !isPlainPut(present));
+    if (other !== undefined) return fail(taken(other));
+    const counted = known.filter(({ state }) => !FREE.has(state)).length;
+    const full = this.#refuseMore(new Set(outputs.map(({ key }) => key)).size - counted);
+    if (full !== null) return fail({ ...full, field: "objects" });
+    for (const output of outputs) this.#write({ ...output, sha256: null, partBytes: null }, null);
     return ok(null);
   }
 
-  /** The announced outputs of these keys, or all; `output-not-announced` names a key that was not. */
-  announced(keys: readonly string[] | null): Result<Output[]> {
-    const all = this.#sql
-      .exec<Output & Record<string, SqlStorageValue>>("SELECT key, size, content_type AS contentType FROM output")
-      .toArray();
-    if (keys === null) return ok(all);
-    const byKey = new Map(all.map((output) => [output.key, output]));
-    const missing = keys.find((key) => !byKey.has(key));
-    if (missing !== undefined) {
-      return fail(failure("output-not-announced", `No PUT URL was issued for "${missing}".`, { field: "outputs" }));
-    }
-    return ok([...new Set(keys)].flatMap((key) => byKey.get(key) ?? []));
+  /** Keeps the upload of an output that has none; returns the one that it has from now on. */
+  recordUpload(key: string, uploadId: string): Result<string> {
+    const [present] = this.of([key]);
+    if (present?.state !== "announced" || present.partBytes === null) return fail(notAnnounced(key));
+    if (present.uploadId !== null) return ok(present.uploadId);
+    this.#sql.exec("UPDATE output SET upload_id = ? WHERE key = ?", uploadId, key);
+    return ok(uploadId);
   }
 
-  /** Notes that outputs were found. */
-  commit(found: readonly { key: string; etag: string }[]): void {
-    for (const { key, etag } of found) this.#sql.exec("UPDATE output SET etag = ? WHERE key = ?", etag, key);
+  /** Of these keys, which were announced and are committed now or were before; `output-not-announced` names another. */
+  wanted(keys: readonly string[]): Result<KnownOutput[]> {
+    const known = this.of(keys);
+    const good = new Set(known.filter(({ state }) => isOpenOrCommitted(state)).map(({ key }) => key));
+    const missing = keys.find((key) => !good.has(key));
+    if (missing !== undefined) return fail(notAnnounced(missing));
+    const grouped = known.find(({ checkpoint, state }) => checkpoint !== null && state === "announced");
+    return grouped === undefined ? ok(known) : fail(inCheckpoint(grouped));
+  }
+
+  /** Commits what was found in the bucket; returns the rows that are news, and the checkpoints that they belong to. */
+  commit(found: readonly Row[]): Result<{ fresh: Row[]; checkpoints: string[] }> {
+    const known = new Map(this.of(found.map(({ key }) => key)).map((output) => [output.key, output]));
+    const fresh: Row[] = [];
+    const checkpoints = new Set<string>();
+    for (const row of found) {
+      const present = known.get(row.key);
+      if (present === undefined || !isOpenOrCommitted(present.state)) return fail(notAnnounced(row.key));
+      if (present.state === "committed") continue;
+      if (present.size !== row.size) return fail(otherSize(present, row.size));
+      this.#sql.exec("UPDATE output SET state = 'committed', etag = ? WHERE key = ?", row.etag, row.key);
+      fresh.push(row);
+      if (present.checkpoint !== null) checkpoints.add(present.checkpoint);
+    }
+    return ok({ fresh, checkpoints: [...checkpoints] });
+  }
+
+  /** Gives outputs up. Returns those whose place in R2 is to be cleaned; what is committed is refused. */
+  abort(keys: readonly string[]): Result<KnownOutput[]> {
+    const known = this.of(keys);
+    const [missing] = new Set(keys).difference(new Set(known.map(({ key }) => key)));
+    if (missing !== undefined) return fail(notAnnounced(missing));
+    const other = known.find(({ state }) => state !== "announced" && state !== "aborting" && state !== "aborted");
+    if (other !== undefined) return fail(taken(other));
+    const given = known.filter(({ state }) => state !== "aborting");
+    for (const { key } of given) {
+      this.#sql.exec("UPDATE output SET state = 'aborting', checkpoint = NULL, upload_id = NULL WHERE key = ?", key);
+    }
+    return ok(given);
+  }
+
+  /** R2 is clean of it. */
+  aborted(key: string): void {
+    this.#sql.exec("UPDATE output SET state = 'aborted' WHERE key = ? AND state = 'aborting'", key);
+  }
+
+  /** Takes the uploads off outputs that were never committed, for they are to be aborted. */
+  abandon(): { key: string; uploadId: string }[] {
+    const left = this.#select("state = 'announced' AND upload_id IS NOT NULL");
+    if (left.length > 0) this.#sql.exec("UPDATE output SET upload_id = NULL WHERE state = 'announced'");
+    return left.flatMap(({ key, uploadId }) => (uploadId === null ? [] : [{ key, uploadId }]));
+  }
+
+  /** Marks the outputs of a checkpoint as to be deleted. */
+  retire(checkpoint: string): Retired[] {
+    return this.#sql
+      .exec<Retired & Record<string, SqlStorageValue>>(
+        "UPDATE output SET state = 'deleting' WHERE checkpoint = ? AND state = 'committed' RETURNING key, etag",
+        checkpoint,
+      )
+      .toArray();
+  }
+
+  /** What became of outputs that were to be deleted. */
+  retired(keys: readonly string[], state: "deleted" | "kept"): void {
+    this.#sql.exec(
+      `UPDATE output SET state = ? WHERE state = 'deleting' AND key IN (SELECT value FROM json_each(?))`,
+      state,
+      JSON.stringify(keys),
+    );
+  }
+
+  /** Of these keys, those at which whatever is there is not the manifest's. */
+  uncommittedAmong(keys: readonly string[]): string[] {
+    const hidden: ReadonlySet<OutputState> = new Set<OutputState>(["announced", "aborting", "aborted", "deleted"]);
+    return this.of(keys)
+      .filter(({ state }) => hidden.has(state))
+      .map(({ key }) => key);
   }
 
   get counts(): { announced: number; committed: number } {
     return this.#sql
       .exec<{ announced: number; committed: number }>(
-        "SELECT count(*) AS announced, count(etag) AS committed FROM output",
+        `SELECT count(*) FILTER (WHERE state IN ('announced', 'committed')) AS announced,
+           count(*) FILTER (WHERE state = 'committed') AS committed FROM output`,
       )
       .one();
   }
+
+  #select(where: string, ...bound: string[]): KnownOutput[] {
+    return this.#sql
+      .exec<KnownOutput & Record<string, SqlStorageValue>>(
+        `SELECT ${FIELDS} FROM output WHERE ${where} ORDER BY key`,
+        ...bound,
+      )
+      .toArray();
+  }
+
+  #refuseMore(more: number): Failure | null {
+    if (more <= 0) return null;
+    const { live, ever } = this.#sql
+      .exec<{ live: number; ever: number }>(
+        "SELECT count(*) FILTER (WHERE state NOT IN ('aborted', 'deleted', 'kept')) AS live, count(*) AS ever FROM output",
+      )
+      .one();
+    const [most, over] =
+      live + more > OUTPUTS_MAX ? [OUTPUTS_MAX, "at a time"] : [OUTPUTS_EVER_MAX, "in all, with those that are gone"];
+    if (live + more <= OUTPUTS_MAX && ever + more <= OUTPUTS_EVER_MAX) return null;
+    return failure("invalid-body", `A job may have ${most} outputs ${over}.`, { field: "outputs" });
+  }
+
+  #write({ key, size, contentType, sha256, partBytes }: Announced, checkpoint: string | null): void {
+    this.#sql.exec(
+      `INSERT OR REPLACE INTO output (key, size, content_type, sha256, part_bytes, checkpoint, state)
+         VALUES (?, ?, ?, ?, ?, ?, 'announced')`,
+      key,
+      size,
+      contentType,
+      sha256,
+      partBytes,
+      checkpoint,
+    );
+  }
 }
+
+const isOpenOrCommitted = (state: OutputState): boolean => state === "announced" || state === "committed";
+
+/** Announced by `urls`, or as that does: it may be announced anew. */
+const isPlainPut = ({ state, partBytes, checkpoint }: KnownOutput): boolean =>
+  state === "announced" && partBytes === null && checkpoint === null;
+
+const isSame = (present: KnownOutput, { size, contentType, sha256, partBytes }: Announced, checkpoint: string | null) =>
+  present.state === "announced" &&
+  present.size === size &&
+  present.contentType === contentType &&
+  present.sha256 === sha256 &&
+  (present.partBytes === null) === (partBytes === null) &&
+  present.checkpoint === checkpoint;
+
+function taken({ key, state }: KnownOutput): Failure {
+  const said: Partial<Record<OutputState, string>> = {
+    announced: "was announced otherwise; announce it as it was, or abort it first",
+    aborting: "is being aborted; ask again in a moment",
+    deleting: "is being deleted with its checkpoint; choose another key",
+  };
+  return failure("output-taken", `"${key}" ${said[state] ?? "is committed, and stays; choose another key"}.`);
+}
+
+const notAnnounced = (key: string): Failure =>
+  failure("output-not-announced", `No URL was issued for "${key}", or it was aborted; announce it first.`, {
+    field: "outputs",
+  });
+
+const inCheckpoint = ({ key, checkpoint }: KnownOutput): Failure =>
+  failure("output-in-checkpoint", `"${key}" belongs to the checkpoint "${checkpoint ?? ""}"; commit that.`, {
+    field: "outputs",
+  });
+
+const otherSize = ({ key, size }: Pick<Output, "key" | "size">, found: number): Failure =>
+  failure("output-mismatch", `"${key}" has ${found} bytes; ${size} were announced.`, { field: "outputs" });

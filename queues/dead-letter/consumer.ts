@@ -1,6 +1,7 @@
 import * as z from "zod";
 import { jobOf, migrationOf } from "../../workers/adapters/objects.ts";
 import { failure } from "../../workers/core/failure.ts";
+import { retireMessage } from "../../workers/core/jobs/retire-message.ts";
 import { shardIndexMessage } from "../../workers/core/manifest/message.ts";
 import { parseNotification } from "../../workers/core/manifest/notification.ts";
 import { reconcileMessage } from "../../workers/core/manifest/reconcile.ts";
@@ -34,6 +35,14 @@ export async function consumeDeadLetters(batch: MessageBatch, env: Env): Promise
         console.error(JSON.stringify({ message: "rows not written", ...sender, keys: keys.length }));
         await jobOf(env, sender.id).settleMessage(seq);
       }
+      return ACK;
+    }
+    const retired = retireMessage.safeParse(body);
+    if (retired.success) {
+      // The job's outbox sends it again.
+      const { job, dataset, items } = retired.data;
+      const line = { message: "checkpoint not deleted", code: "dead-letter", job, dataset, keys: items.length };
+      console.error(JSON.stringify(line));
       return ACK;
     }
     const through = throughMessage.safeParse(body);

@@ -3,20 +3,24 @@ import type { Observation, Question } from "../../durable-objects/dataset/rows.t
 import { forEachLimited } from "../../workers/adapters/for-each-limited.ts";
 import { datasetOf } from "../../workers/adapters/objects.ts";
 import { r2StoreOf } from "../../workers/adapters/r2-stores.ts";
+import { type UncommittedKeys, uncommittedIn } from "../../workers/adapters/uncommitted-outputs.ts";
 import { type Failure, failure } from "../../workers/core/failure.ts";
+import { OUTPUT_JOB } from "../../workers/core/jobs/job.ts";
 import { CONNECTIONS_MAX } from "../../workers/core/limits.ts";
 import type { DatasetConfig } from "../../workers/core/manifest/dataset.ts";
 import { rowOfFound } from "../../workers/core/manifest/stored-row.ts";
 import type { WalkCounts } from "../../workers/core/manifest/reconcile.ts";
 import { mergeSeen, type Row } from "../../workers/core/manifest/row.ts";
 import { fail, ok, type Result } from "../../workers/core/result.ts";
-import type { ObjectReader } from "../../workers/ports/object-store.ts";
+import type { ObjectReader, ObjectStore } from "../../workers/ports/object-store.ts";
 
 /** Where a dataset's rows are kept, and where its objects are. */
 export interface Place {
   dataset: ReturnType<typeof datasetOf>;
   config: Pick<DatasetConfig, "id" | "prefix">;
   store: ObjectReader;
+  /** Which outputs of jobs are not to be seen as yet. */
+  uncommitted: UncommittedKeys;
 }
 
 /**
@@ -44,14 +48,18 @@ export async function writeRows(
 }
 
 /** Opens a dataset's bucket, if the dataset is still the one of this id. */
-export async function openPlace(env: Env, name: string, datasetId: string): Promise<Result<Place>> {
+export async function openPlace(
+  env: Env,
+  name: string,
+  datasetId: string,
+): Promise<Result<Place & { store: ObjectStore }>> {
   const dataset = datasetOf(env, name);
   const config = await dataset.config();
   if (!config.ok) return config;
   if (config.value.id !== datasetId) return fail(failure("unknown-dataset", `"${name}" is another dataset by now.`));
   const store = r2StoreOf(env, config.value.bucket);
   if (store === null) return fail(failure("unknown-bucket", `There is no R2 binding named "${config.value.bucket}".`));
-  return ok({ dataset, config: config.value, store });
+  return ok({ dataset, config: config.value, store, uncommitted: uncommittedIn(env) });
 }
 
 /** What became of rows. */
@@ -81,7 +89,7 @@ const ROUNDS = 4;
  * its key meanwhile, is dropped and asked again.
  */
 export async function answerQuestions(
-  { dataset, config, store }: Place,
+  { dataset, config, store, uncommitted }: Place,
   questions: readonly Question[],
   { finder, said = new Map(), ...told }: Asking,
 ): Promise<Result<Answered>> {
@@ -92,7 +100,7 @@ export async function answerQuestions(
       const detail = `${open.length} keys changed again and again while R2 was asked about them.`;
       return fail(failure("store-unavailable", detail));
     }
-    const observed = await observe(open, said, { config, store }, finder);
+    const observed = await observe(open, said, { config, store, uncommitted }, finder);
     if (!observed.ok) return observed;
     const answered = await dataset.answerRows(config.id, observed.value, told);
     if (!answered.ok) return answered;
@@ -106,10 +114,10 @@ export async function answerQuestions(
 async function observe(
   questions: readonly Question[],
   said: ReadonlyMap<string, Row>,
-  { config, store }: Pick<Place, "config" | "store">,
+  { config, store, uncommitted }: Pick<Place, "config" | "store" | "uncommitted">,
   finder: string,
 ): Promise<Result<Observation[]>> {
-  const observed: Observation[] = [];
+  const observed: (Observation & { job: string | undefined })[] = [];
   let problem: Failure | null = null;
   await forEachLimited(questions, CONNECTIONS_MAX, async (question) => {
     if (problem !== null) return;
@@ -117,9 +125,33 @@ async function observe(
     if (head.ok) {
       const found = rowOfFound(question.key, head.value, finder);
       const known = said.get(question.key);
-      observed.push({ ...question, row: known?.etag === found.etag ? mergeSeen(known, found) : found });
-    } else if (head.failure.code === "object-not-found") observed.push({ ...question, row: null });
+      const row = known?.etag === found.etag ? mergeSeen(known, found) : found;
+      observed.push({ ...question, row, job: head.value.custom[OUTPUT_JOB] });
+    } else if (head.failure.code === "object-not-found") observed.push({ ...question, row: null, job: undefined });
     else problem = head.failure;
   });
-  return problem === null ? ok(observed) : fail(problem);
+  return problem === null ? hideUncommitted(observed, config.id, uncommitted) : fail(problem);
+}
+
+/**
+ * What a job has put and not committed is as if it were not there. The job is asked after R2: who commits tells the manifest
+ * after that, and so asks anew.
+ */
+async function hideUncommitted(
+  observed: readonly (Observation & { job: string | undefined })[],
+  datasetId: string,
+  uncommitted: UncommittedKeys,
+): Promise<Result<Observation[]>> {
+  const hidden = new Set<string>();
+  for (const [job, some] of Map.groupBy(observed, (each) => each.job)) {
+    if (job === undefined) continue;
+    const keys = await uncommitted(
+      job,
+      datasetId,
+      some.map(({ key }) => key),
+    );
+    if (!keys.ok) return keys;
+    for (const key of keys.value) hidden.add(key);
+  }
+  return ok(observed.map(({ job: _, ...each }) => (hidden.has(each.key) ? { ...each, row: null } : each)));
 }

@@ -1,5 +1,6 @@
 import { datasetOf, jobOf, migrationOf } from "../../workers/adapters/objects.ts";
 import { isTransient } from "../../workers/core/failure.ts";
+import { retireMessage } from "../../workers/core/jobs/retire-message.ts";
 import { shardIndexMessage } from "../../workers/core/manifest/message.ts";
 import { parseNotification } from "../../workers/core/manifest/notification.ts";
 import { reconcileMessage } from "../../workers/core/manifest/reconcile.ts";
@@ -9,6 +10,7 @@ import { ACK, settleEach, type Settlement, settlementOf, settleTogether } from "
 import { openPlace, writeRows } from "./answer.ts";
 import { takeNotifications } from "./notifications.ts";
 import { reconcile } from "./reconcile.ts";
+import { retireOutputs } from "./retire.ts";
 import { indexRecords } from "./records.ts";
 import { sendShardIndexes, takeShardIndex } from "./shard-index.ts";
 
@@ -40,6 +42,8 @@ export async function consumeManifest(batch: MessageBatch, env: Env): Promise<vo
 function heavyWorkOf(body: unknown): ((env: Env) => Promise<Settlement>) | null {
   const step = reconcileMessage.safeParse(body);
   if (step.success) return (env) => reconcile(step.data, env);
+  const retired = retireMessage.safeParse(body);
+  if (retired.success) return (env) => retireOutputs(retired.data, env);
   const index = shardIndexMessage.safeParse(body);
   if (index.success) return (env) => takeShardIndex(index.data, env);
   const records = recordsMessage.safeParse(body);

@@ -7,7 +7,8 @@ import { ORIGIN } from "../../workers/core/migration/origin.ts";
 import type { ReportLine, WhyNotDeleted } from "../../workers/core/migration/report-line.ts";
 import { ok, type Result } from "../../workers/core/result.ts";
 import type { SealedKeys } from "../../workers/ports/sealed-keys.ts";
-import { type Answered, answerQuestions } from "../manifest/answer.ts";
+import type { Place } from "../manifest/answer.ts";
+import { tellDeleted } from "../manifest/tell-deleted.ts";
 import { ACK, type Settlement, settlementOf } from "../settle.ts";
 import { emptyOutcome } from "./batch.ts";
 import { isAtSource, spellingOf } from "./beside.ts";
@@ -48,7 +49,11 @@ export async function deleteObjects(message: DeleteMessage, run: Run, sealedKeys
     else trouble = gone.failure;
   });
   // Also where no answer came: R2 is asked what is there.
-  const told = await tellDeleted(wanted, run);
+  const told = await tellDeleted(
+    placeOf(run),
+    wanted.map(({ key }) => key),
+    spec.id,
+  );
   lines.push(...deleted.map(({ key, etag }): ReportLine => ({ key, outcome: "deleted", size: null, etag })));
   // The message comes again; what was deleted by then counts as deleted.
   if (trouble !== null) return giveUp(message, run, trouble);
@@ -62,18 +67,6 @@ export async function deleteObjects(message: DeleteMessage, run: Run, sealedKeys
 }
 
 /**
- * Has the manifest lose their rows, and know the keys as deleted: by what R2 has at each after all, for somebody may have put
- * an object there since.
- */
-async function tellDeleted(deleted: readonly Item[], { dataset, spec, store }: Run): Promise<Result<Answered>> {
-  const hints = deleted.map(({ key }) => ({ key, etag: null }));
-  const hinted = await dataset.hint(spec.datasetId, hints);
-  if (!hinted.ok) return hinted;
-  const place = { dataset, config: { id: spec.datasetId, prefix: spec.prefix }, store };
-  return answerQuestions(place, hinted.value.questions, { finder: spec.id, isOnPurpose: true });
-}
-
-/**
  * What may pass is tried again later; with anything else, and after too many tries, the run has failed.
  *
  * @param isUntouched nothing was deleted, by this delivery or one before: versions may be sealed meanwhile
@@ -84,6 +77,10 @@ async function giveUp(message: DeleteMessage, run: Run, problem: Failure, isUnto
   else await run.migration.failRun(message.seq, problem, run.tally);
   return ACK;
 }
+
+const placeOf = ({ dataset, spec, store, uncommitted }: Run): Place => {
+  return { dataset, config: { id: spec.datasetId, prefix: spec.prefix }, store, uncommitted };
+};
 
 const holderOf = ({ seq }: DeleteMessage, { spec }: Run): string => `${spec.id}/${seq}`;
 

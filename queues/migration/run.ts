@@ -2,6 +2,7 @@ import { bucketOf } from "../../workers/adapters/config.ts";
 import { datasetOf, migrationOf } from "../../workers/adapters/objects.ts";
 import { createR2Store } from "../../workers/adapters/r2-store.ts";
 import { writerBy } from "../../workers/adapters/s3-writer.ts";
+import { type UncommittedKeys, uncommittedIn } from "../../workers/adapters/uncommitted-outputs.ts";
 import { originOf, sourceClientOf, sourceStoreOf } from "../../workers/adapters/source-stores.ts";
 import {
   newTally,
@@ -52,6 +53,7 @@ export interface Run extends Copying {
   tally: Tally;
   migration: ReturnType<typeof migrationOf>;
   dataset: ReturnType<typeof datasetOf>;
+  uncommitted: UncommittedKeys;
 }
 
 export function openCopying(spec: CopySpec, env: Env): Result<Copying> {
@@ -76,6 +78,7 @@ export function openRun(spec: MigrationSpec, env: Env): Result<Run> {
     backlog: async () => (await env.MIGRATION_QUEUE.metrics()).backlogCount,
     migration: migrationOf(env, spec.id),
     dataset: datasetOf(env, spec.dataset),
+    uncommitted: uncommittedIn(env),
     origin: copying.value.origin,
   };
   return spec.direction === "in"

@@ -1,5 +1,6 @@
 import { configOf } from "../../workers/adapters/config.ts";
 import { datasetOf } from "../../workers/adapters/objects.ts";
+import { uncommittedIn } from "../../workers/adapters/uncommitted-outputs.ts";
 import { type Failure, failure } from "../../workers/core/failure.ts";
 import type { DatasetConfig } from "../../workers/core/manifest/dataset.ts";
 import type { Row } from "../../workers/core/manifest/row.ts";
@@ -47,7 +48,7 @@ export async function copyThrough(message: ThroughMessage, env: Env): Promise<Se
   // Deleted while it was copied: the row of a copy younger than the deletion would undo it.
   if (await dataset.isBuried(row.key)) return removeCopy(message, run.value);
   const { store } = run.value;
-  const open = async () => ok({ dataset, config: config.value, store });
+  const open = async () => ok({ dataset, config: config.value, store, uncommitted: uncommittedIn(env) });
   const written = await writeRows(dataset, message.datasetId, [row], row.writer, open);
   if (!written.ok) return giveUp(message, written.failure);
   const { refused } = written.value;

@@ -19,7 +19,7 @@ async function epochsOf(of: Leasing, nodes: number): Promise<number[][]> {
   }
 }
 const stateOf = async (of: Leasing, into: Leasing["spec"] = of.spec): Promise<Resume> =>
-  must(parseState(must(await of.job.checkpoint()).state, into));
+  must(parseState(must(await of.job.resumeState()).state, into));
 
 describe("the order of units", () => {
   it("is the same for one node and for seven, and another in each epoch", async () => {
@@ -91,7 +91,7 @@ describe("a job that resumes", () => {
   it("begins at the next epoch where the last was over, and says what it lacks where none is left", async () => {
     const first = await leasingJob(3, { units: { epochs: 1 } });
     await epochsOf(first, 1);
-    const { state } = must(await first.job.checkpoint());
+    const { state } = must(await first.job.resumeState());
     expect(parseState(state, first.spec)).toMatchObject({ ok: false, failure: { code: "state-mismatch" } });
     const longer = { ...first.spec, units: { ...first.spec.units, epochs: 2 } };
     const resume = must(parseState(state, longer));
@@ -216,7 +216,7 @@ it(
     expect(seen.every((times) => times <= 1)).toBe(true);
     expect(rows).toEqual({ grants: nodes, returned: 0, nodes });
     expect(bytes).toBeLessThan(1024 * 1024);
-    const { state } = must(await of.job.checkpoint());
+    const { state } = must(await of.job.resumeState());
     expect(state.length).toBeLessThan(2000);
     expect(must(await of.job.status()).progress).toMatchObject({ done: 12 * nodes * each, leased: nodes * each });
   },

@@ -65,6 +65,7 @@ export const FAILURES = {
   "output-mismatch": "An output is not what was announced",
   "output-taken": "The output's key is in use",
   "output-parts": "The parts are not those of the upload",
+  "output-in-checkpoint": "The output is committed with its checkpoint",
   "object-changed": "The object is no longer what it was when its ETag was learnt",
   "ambiguous-name": "Several objects go by this name",
   "changes-forgotten": "Changes so long ago are no longer known",

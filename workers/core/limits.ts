@@ -69,6 +69,17 @@ export const SOCKETS_MAX = 100;
 export const WATCH_NODES_MAX = 100;
 /** Outputs of one job: `finish` looks at each, within the 10,000 subrequests of an invocation. */
 export const OUTPUTS_MAX = 5000;
+/** The same with those that were aborted or deleted: each stays a row, so that what is put late is known for what it is. */
+export const OUTPUTS_EVER_MAX = 100_000;
+/** Outputs that one request may announce, commit or abort. */
+export const OUTPUTS_AT_ONCE_MAX = 1000;
+/** An output above this goes in parts by itself: of R2's advice, "small to medium files (under ~100 MB)". */
+export const OUTPUT_MULTIPART_BYTES = 100 * MiB;
+/** Part URLs of one output in one answer, and of all outputs together. */
+export const PART_URLS_MAX = 1000;
+export const PART_URLS_IN_ALL_MAX = 10_000;
+/** Seconds after which a finish that neither finished nor gave up has certainly died. */
+export const FINISH_MAX_SECONDS = 900;
 /** Prefixes, arrays or record objects that a job's input names, of each. */
 export const INPUT_SCOPES_MAX = 64;
 /** Keys that a job's input names; more go by prefix or glob. */

@@ -10,6 +10,8 @@ import * as exports from "./routes/exports.ts";
 import * as jobEvents from "./routes/job-events.ts";
 import { series } from "./routes/job-series.ts";
 import * as jobAccess from "./routes/job-access.ts";
+import * as checkpoints from "./routes/job-checkpoints.ts";
+import * as outputs from "./routes/job-outputs.ts";
 import { urls } from "./routes/job-urls.ts";
 import * as leases from "./routes/job-leases.ts";
 import * as jobs from "./routes/jobs.ts";
@@ -104,6 +106,14 @@ app.post("/v1/jobs/:id/urls", jobToken, urls);
 app.post("/v1/jobs/:id/token", jobToken, jobAccess.refresh);
 app.get("/v1/jobs/:id/bootstrap", jobToken, jobAccess.bootstrap);
 app.post("/v1/jobs/:id/finish", jobToken, jobs.finish);
+app.post("/v1/jobs/:id/outputs", jobToken, outputs.announce);
+app.post("/v1/jobs/:id/outputs/parts", jobToken, outputs.parts);
+app.post("/v1/jobs/:id/outputs/commit", jobToken, outputs.commit);
+app.post("/v1/jobs/:id/outputs/abort", jobToken, outputs.abort);
+
+// For both.
+app.get("/v1/jobs/:id/checkpoints", jobTokenOrRole("read"), checkpoints.list);
+app.get("/v1/jobs/:id/checkpoints/:name", jobTokenOrRole("read"), checkpoints.get);
 
 app.notFound((c) => refuse(c, failure("unknown-route", "See the README for the routes there are.")));
 app.onError((error, c) => {

@@ -59,6 +59,7 @@ const STATUS: Record<FailureCode, number> = {
   "output-mismatch": 409,
   "output-taken": 409,
   "output-parts": 409,
+  "output-in-checkpoint": 409,
   "object-changed": 409,
   "ambiguous-name": 409,
   "changes-forgotten": 410,

@@ -73,3 +73,4 @@ export const finishBodySchema = z.strictObject({
   /** Outputs that were put; all that were announced, if absent. */
   outputs: z.array(nodeKeySchema).max(URLS_MAX_KEYS).optional(),
 });
+export type FinishBody = z.infer<typeof finishBodySchema>;

@@ -86,7 +86,7 @@ export async function acks(c: Ctx): Promise<Response> {
 export async function checkpoint(c: Ctx): Promise<Response> {
   const body = await readBody(c, checkpointBodySchema);
   if (!body.ok) return refuse(c, body.failure);
-  const kept = await asked(ASKED, async () => jobOf(c.env, c.get("job").job).checkpoint());
+  const kept = await asked(ASKED, async () => jobOf(c.env, c.get("job").job).resumeState());
   if (!kept.ok) return refuse(c, kept.failure);
   const { state, epoch, progress } = kept.value;
   return answer(c, { state, epoch, progress, serverTime: timeOf(Date.now()) });

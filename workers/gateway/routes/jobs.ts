@@ -1,28 +1,26 @@
 import * as z from "zod";
 import type { JobStatus } from "../../../durable-objects/gpu-job/gpu-job.ts";
-import type { Output } from "../../../durable-objects/gpu-job/outputs.ts";
-import { bucketOf } from "../../adapters/config.ts";
-import { forEachLimited } from "../../adapters/for-each-limited.ts";
 import { newId } from "../../adapters/ids.ts";
 import { knownDataset } from "../../adapters/known-datasets.ts";
 import { directoryOf, jobOf } from "../../adapters/objects.ts";
-import { createR2Store } from "../../adapters/r2-store.ts";
+import { r2StoreOf } from "../../adapters/r2-stores.ts";
 import { writeUnits } from "../../adapters/unit-lists.ts";
-import { type Failure, failure } from "../../core/failure.ts";
-import { type JobSpec, OUTPUT_JOB } from "../../core/jobs/job.ts";
-import { finishBodySchema, heartbeatBodySchema } from "../../core/jobs/node-requests.ts";
+import { failure } from "../../core/failure.ts";
 import { credentialsLife } from "../../core/jobs/credentials.ts";
-import { accountOf } from "../../core/sigv4/temporary-credentials.ts";
+import type { JobSpec } from "../../core/jobs/job.ts";
+import { type FinishBody, finishBodySchema, heartbeatBodySchema } from "../../core/jobs/node-requests.ts";
+import { checkHashed } from "../../core/jobs/outputs.ts";
 import { checkOutputPrefix, jobBodySchema } from "../../core/jobs/request.ts";
 import { parseState } from "../../core/jobs/resume.ts";
-import { CONNECTIONS_MAX, URLS_BODY_MAX_BYTES } from "../../core/limits.ts";
-import { type Row, UNKNOWN_ORIGIN } from "../../core/manifest/row.ts";
+import { URLS_BODY_MAX_BYTES } from "../../core/limits.ts";
+import type { Row } from "../../core/manifest/row.ts";
 import { storeKey } from "../../core/migration/join.ts";
 import { fail, ok, type Result } from "../../core/result.ts";
-import type { ObjectInfo } from "../../ports/object-store.ts";
+import { accountOf } from "../../core/sigv4/temporary-credentials.ts";
 import { datasetAllowed, tokenOf } from "../auth.ts";
 import { readBody, readQuery } from "../body.ts";
 import { answer, type Ctx, refuse } from "../context.ts";
+import { verifyOutputs } from "../jobs/verify-outputs.ts";
 import { view } from "../jobs/view.ts";
 import { formatCursor, pageQuery } from "../paging.ts";
 import { unitsOf } from "../jobs/input.ts";
@@ -159,66 +157,45 @@ export async function finish(c: Ctx): Promise<Response> {
   if (found.value.state === body.value.outcome) return answer(c, view(found.value));
   const begun = await job.beginFinish(body.value.outcome);
   if (!begun.ok) return refuse(c, begun.failure);
-  const announced = await job.announced(body.value.outputs?.map(storeKey) ?? null);
-  if (!announced.ok) {
-    await job.goOn();
-    return refuse(c, announced.failure);
+  const rows = await lookAtOutputs(c, found.value.spec, body.value);
+  if (!rows.ok) {
+    await job.goOn(begun.value.attempt);
+    return refuse(c, rows.failure);
   }
-  const { spec } = found.value;
-  const bucket = bucketOf(c.env, spec.bucket);
-  if (bucket === null) return refuse(c, failure("unknown-bucket"));
-  const store = createR2Store(bucket);
-  const rows: Row[] = [];
-  let refused: Failure | null = null;
-  await forEachLimited(announced.value, CONNECTIONS_MAX, async (output) => {
-    const head = await store.head(spec.prefix + output.key);
-    if (head.ok) {
-      refused ??= checkOutput(spec, output, head.value);
-      rows.push(outputRow(spec, output.key, head.value));
-    } else if (head.failure.code !== "object-not-found") refused = head.failure;
-    else if (body.value.outcome === "done" || body.value.outputs !== undefined) {
-      // A job that has failed may well lack what it announced; what it names must be there.
-      const detail = `"${output.key}" is not there; put it, or leave it out of outputs.`;
-      refused = failure("output-missing", detail, { field: "outputs" });
-    }
-  });
-  if (refused !== null) {
-    await job.goOn();
-    return refuse(c, refused);
-  }
-  const finished = await job.finish(body.value.outcome, rows);
+  const finished = await job.finish(body.value.outcome, rows.value);
   const after = await job.status();
   if (!after.ok) return refuse(c, after.failure);
   // Two nodes may finish at once: the second finds what it wanted.
-  if (!finished.ok && after.value.state !== body.value.outcome) return refuse(c, finished.failure);
-  return answer(c, view(after.value));
+  if (finished.ok || after.value.state === body.value.outcome) return answer(c, view(after.value));
+  await job.goOn(begun.value.attempt);
+  return refuse(c, finished.failure);
 }
 
-/** An output is the job's when it is as it was announced, and was put by a URL of the job's own. */
-function checkOutput(spec: JobSpec, output: Output, stored: ObjectInfo): Failure | null {
-  const field = { field: "outputs" };
-  if (stored.size !== output.size) {
-    const detail = `"${output.key}" has ${stored.size} bytes; ${output.size} were announced.`;
-    return failure("output-mismatch", detail, field);
-  }
-  if (stored.custom[OUTPUT_JOB] === spec.id) return null;
-  return failure("output-mismatch", `"${output.key}" was there before, and was not put by this job.`, field);
-}
-
-function outputRow(spec: JobSpec, key: string, stored: ObjectInfo): Row {
-  return {
-    key: storeKey(key),
-    size: stored.size,
-    etag: stored.etag,
-    uploadedAt: stored.lastModified,
-    contentType: stored.http.contentType ?? null,
-    contentEncoding: stored.http.contentEncoding ?? null,
-    md5: stored.md5,
-    sha256: stored.checksums?.sha256 ?? null,
-    crc64nvme: null,
-    ...UNKNOWN_ORIGIN,
-    writer: spec.id,
-  };
+/** Rows of what is not committed as yet, of the outputs that are named or of all. */
+async function lookAtOutputs(c: Ctx, spec: JobSpec, body: FinishBody): Promise<Result<Row[]>> {
+  const announced = await jobOf(c.env, spec.id).announced(body.outputs?.map(storeKey) ?? null);
+  if (!announced.ok) return announced;
+  const store = r2StoreOf(c.env, spec.bucket);
+  if (store === null) return fail(failure("unknown-bucket"));
+  const open = announced.value.filter(({ state }) => state === "announced");
+  const tooMuch = checkHashed(open);
+  if (tooMuch !== null) return fail(tooMuch);
+  const verified = await verifyOutputs(
+    store,
+    spec,
+    open.map((output) => ({ output })),
+  );
+  // A job that has failed may well lack what it announced; what it names must be there.
+  const mayLack = body.outcome === "failed" && body.outputs === undefined;
+  const isMissing = (each: Result<Row> | undefined) => each?.ok === false && each.failure.code === "output-missing";
+  const refused = verified.find((each) => !each.ok && !(mayLack && isMissing(each)));
+  if (refused !== undefined && !refused.ok) return refused;
+  const groups = open.filter((_, index) => isMissing(verified[index])).map(({ checkpoint }) => checkpoint);
+  const halves = new Set(groups.filter((name) => name !== null));
+  // Of a checkpoint that lacks an output nothing is committed.
+  return ok(
+    verified.flatMap((each, index) => (each.ok && !halves.has(open[index]?.checkpoint ?? "") ? [each.value] : [])),
+  );
 }
 
 async function findJob(c: Ctx): Promise<Result<JobStatus>> {

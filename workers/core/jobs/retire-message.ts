@@ -1,0 +1,26 @@
+import * as z from "zod";
+import { pack } from "../migration/pack.ts";
+
+/**
+ * Outputs of a job's old checkpoints, to be deleted. `seq` is the row of the job's outbox, which is kept until the job is
+ * told what became of them.
+ */
+export const retireMessage = z.strictObject({
+  v: z.literal(1),
+  type: z.literal("retire"),
+  seq: z.number().int(),
+  job: z.string(),
+  dataset: z.string(),
+  datasetId: z.string(),
+  /** The key and the ETag with which it was committed. */
+  items: z.array(z.tuple([z.string(), z.string()]).transform(([key, etag]) => ({ key, etag }))),
+});
+export type RetireMessage = z.output<typeof retireMessage>;
+export type SentRetireMessage = z.input<typeof retireMessage>;
+
+/** Objects of one message: each is looked up in versions, looked at, deleted, and asked about. */
+const LIMITS = { items: 200, weight: Number.POSITIVE_INFINITY };
+
+/** Cuts them into messages that each fit one billed queue operation. */
+export const packRetired = <T extends { key: string; etag: string }>(items: readonly T[]): T[][] =>
+  pack(items, LIMITS, () => 0);
