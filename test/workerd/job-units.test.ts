@@ -341,7 +341,7 @@ describe("an input that cannot be cut", () => {
     };
     const { seal } = await filled("no-arrays", {
       ...objects,
-      "large/.zarray": zarray({ shape: [4001, 4001], chunks: [1, 4] }),
+      "large/.zarray": zarray({ shape: [6000, 400], chunks: [1, 4] }),
     });
     await seal();
     for (const [zarr, code, field] of [
@@ -356,7 +356,7 @@ describe("an input that cannot be cut", () => {
         `input.zarr.1.${field}`,
       ]);
     expect(await refusalOf("no-arrays@1", { zarr: [{ path: "empty" }] })).toEqual([400, "empty-input", "input.zarr.0"]);
-    const large = [{ path: "large", select: [":", "0:4"] }, { path: "large" }];
+    const large = [{ path: "large" }, { path: "large" }];
     expect(await refusalOf("no-arrays@1", { zarr: large })).toEqual([400, "too-many-units", "input.zarr.1"]);
   });
 
