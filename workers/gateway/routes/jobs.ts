@@ -37,16 +37,20 @@ export async function create(c: Ctx): Promise<Response> {
   if (refused !== null) return refuse(c, refused);
   const dataset = await knownDataset(c.env, datasetName);
   if (!dataset.ok) return refuse(c, dataset.failure);
-  const version = await pinVersion(c.env, dataset.value.config, versionText);
-  if (!version.ok) return refuse(c, version.failure);
-  const { sealed, warnings } = version.value;
+  const pinned = await pinVersion(c.env, dataset.value.config, versionText);
+  if (!pinned.ok) return refuse(c, pinned.failure);
+  const { sealed, warnings } = pinned.value;
   const {
     input,
     units: { targetBytes },
   } = body.value;
+  // Whether the scope fits a capability is known before anything is written.
+  const version = String(sealed.info.number);
+  const id = newId("job", Date.now());
+  const fits = await signedRoot(c, dataset.value.config, readScope(body.value), id, 1, { version });
+  if ("failure" in fits) return refuse(c, fits.failure);
   const units = await unitsOf(c, { config: dataset.value.config, sealed, input, targetBytes });
   if (!units.ok) return refuse(c, units.failure);
-  const id = newId("job", Date.now());
   // Before the job is there: a job that is there has its list.
   const unitList = await writeUnits(c.env, id, units.value);
   if (!unitList.ok) return refuse(c, unitList.failure);
@@ -61,7 +65,7 @@ export async function create(c: Ctx): Promise<Response> {
     id,
     datasetName,
     datasetId,
-    version: String(sealed.info.number),
+    version,
     bucket,
     prefix,
     createdAt: now,
