@@ -341,7 +341,7 @@ describe("an input that cannot be cut", () => {
     };
     const { seal } = await filled("no-arrays", {
       ...objects,
-      "large/.zarray": zarray({ shape: [4001, 4001], chunks: [1, 4] }),
+      "large/.zarray": zarray({ shape: [6000, 400], chunks: [1, 4] }),
     });
     await seal();
     for (const [zarr, code, field] of [
@@ -356,8 +356,18 @@ describe("an input that cannot be cut", () => {
         `input.zarr.1.${field}`,
       ]);
     expect(await refusalOf("no-arrays@1", { zarr: [{ path: "empty" }] })).toEqual([400, "empty-input", "input.zarr.0"]);
-    const large = [{ path: "large", select: [":", "0:4"] }, { path: "large" }];
+    const large = [{ path: "large" }, { path: "large" }];
     expect(await refusalOf("no-arrays@1", { zarr: large })).toEqual([400, "too-many-units", "input.zarr.1"]);
+  });
+
+  it("is refused where what it opens does not fit a capability", async () => {
+    const prefixes = Array.from({ length: 60 }, (_, n) => `${String(n).padStart(2, "0").repeat(200)}/`);
+    const { seal } = await filled("wordy", Object.fromEntries(prefixes.map((prefix) => [`${prefix}x`, "1"])));
+    await seal();
+    const before = await listed();
+    const { status, body } = await create("wordy@1", { prefixes });
+    expect([status, body.code, body.detail.includes("too long together")]).toEqual([400, "invalid-body", true]);
+    expect(await listed()).toEqual(before);
   });
 
   it("is refused: records that are no lines, or compressed", async () => {

@@ -7,7 +7,7 @@ import { r2StoreOf } from "../../adapters/r2-stores.ts";
 import { writeUnits } from "../../adapters/unit-lists.ts";
 import { failure } from "../../core/failure.ts";
 import { credentialsLife } from "../../core/jobs/credentials.ts";
-import type { JobSpec } from "../../core/jobs/job.ts";
+import { type JobSpec, readScope } from "../../core/jobs/job.ts";
 import { type FinishBody, finishBodySchema, heartbeatBodySchema } from "../../core/jobs/node-requests.ts";
 import { checkHashed } from "../../core/jobs/outputs.ts";
 import { checkOutputPrefix, jobBodySchema } from "../../core/jobs/request.ts";
@@ -26,6 +26,7 @@ import { formatCursor, pageQuery } from "../paging.ts";
 import { unitsOf } from "../jobs/input.ts";
 import { pinVersion } from "../jobs/pinned-version.ts";
 import { accessOf } from "../jobs/access.ts";
+import { signedRoot } from "./capabilities.ts";
 import { bootstrapLine } from "./job-access.ts";
 
 /**
@@ -40,16 +41,20 @@ export async function create(c: Ctx): Promise<Response> {
   if (refused !== null) return refuse(c, refused);
   const dataset = await knownDataset(c.env, datasetName);
   if (!dataset.ok) return refuse(c, dataset.failure);
-  const version = await pinVersion(c.env, dataset.value.config, versionText);
-  if (!version.ok) return refuse(c, version.failure);
-  const { sealed, warnings } = version.value;
+  const pinned = await pinVersion(c.env, dataset.value.config, versionText);
+  if (!pinned.ok) return refuse(c, pinned.failure);
+  const { sealed, warnings } = pinned.value;
   const {
     input,
     units: { targetBytes },
   } = body.value;
+  const id = newId("job", Date.now());
+  // Whether the scope fits a capability is known before anything is written.
+  const scope = readScope(body.value);
+  const fits = await signedRoot(c, dataset.value.config, scope, id, 1, { version: String(sealed.info.number) });
+  if ("failure" in fits) return refuse(c, fits.failure);
   const cut = await unitsOf(c, { config: dataset.value.config, sealed, input, targetBytes });
   if (!cut.ok) return refuse(c, cut.failure);
-  const id = newId("job", Date.now());
   // Before the job is there: a job that is there has its list.
   const unitList = await writeUnits(c.env, id, cut.value);
   if (!unitList.ok) return refuse(c, unitList.failure);
@@ -64,7 +69,7 @@ export async function create(c: Ctx): Promise<Response> {
     id,
     datasetName,
     datasetId,
-    version: String(sealed.info.number),
+    version,
     bucket,
     prefix,
     createdAt: now,
