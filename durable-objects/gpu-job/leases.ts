@@ -290,9 +290,9 @@ export class Leases {
   }
 }
 
-/** Takes a ticket's position out of its grant; false: it is not there any more. */
-function takeOut({ held }: Grant, { position, attempt }: Ticket): boolean {
-  const index = held.findIndex((each) => each[0] === position && each[1] === attempt);
+/** Takes a ticket's position, of which a grant has one attempt, out of it; false: it is not there any more. */
+function takeOut({ held }: Grant, { position }: Ticket): boolean {
+  const index = held.findIndex(([each]) => each === position);
   if (index !== -1) held.splice(index, 1);
   return index !== -1;
 }

@@ -250,6 +250,12 @@ describe("what is refused changes nothing", () => {
     expect(await one.dump()).toBe(before);
   });
 
+  it("a job that is to resume from what is no state", async () => {
+    const body = { name: "again", dataset: `${NAME}@1`, input: { prefixes: [""] }, resumeFrom: "x" };
+    const refused = await api(seen, "POST /v1/jobs", body);
+    expect(refused).toMatchObject({ status: 400, body: { code: "invalid-state", field: "resumeFrom" } });
+  });
+
   it("whatever is asked after the end", async () => {
     const { post, dump, job: stub } = await job();
     const [lease] = leasesOf(await post("leases", asking)).map((given) => given.lease);

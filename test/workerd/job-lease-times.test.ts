@@ -73,8 +73,8 @@ describe.each(Object.entries(TELLERS))("by %s", (_, { before, tell }) => {
       again.leases
         .map(({ unit }) => unit)
         .slice(0, 2)
-        .toSorted(),
-    ).toEqual(leases.map(({ unit }) => unit).toSorted());
+        .toSorted((a, b) => a - b),
+    ).toEqual(leases.map(({ unit }) => unit).toSorted((a, b) => a - b));
     expect(again.leases.map(({ attempt }) => attempt)).toEqual([2, 2, 1]);
   });
 

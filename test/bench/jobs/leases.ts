@@ -3,14 +3,15 @@
  * least that a request can be; and the bytes that it keeps in mid-epoch, beside a table with a row for each unit.
  */
 import { DatabaseSync } from "node:sqlite";
-import { type BenchOptions, type Measurement, measuredRates, measuredTimes } from "../measure.ts";
+import { type BenchOptions, type Measurement, measuredRates, measuredTimes, median, tidy } from "../measure.ts";
+import { cpuSeconds } from "../stage/usage.ts";
 import { jobOf, type Stage, startStage } from "./stage.ts";
 
 const NODES = 500;
 const UNITS_A_LEASE = 8;
 const ROUNDS = 5;
 /** Times that each node leases and acknowledges in a round. */
-const TIMES = 4;
+const TIMES = 2;
 const SIZES = [1, 10_000, 1_000_000];
 /** Units that one request leases on the way to mid-epoch: as many as one may. */
 const LEASE_MAX = 1000;
@@ -22,26 +23,34 @@ export async function* benchLeases({ rounds }: BenchOptions): AsyncGenerator<Mea
     const id = "leases";
     const count = rounds ?? ROUNDS;
     await stage.drive("create", jobOf(id, NODES * UNITS_A_LEASE * TIMES * (count + 1)));
-    const leases: number[] = [];
-    const heartbeats: number[] = [];
+    const leases: Rate[] = [];
+    const heartbeats: Rate[] = [];
     for (let round = 0; round <= count; round++) {
-      const leased = await rateOf(2 * NODES * TIMES, async () => {
+      const leased = await rateOf(stage, 2 * NODES * TIMES, async () => {
         for (let time = 0; time < TIMES; time++) {
           const order = { id, nodes: NODES, units: UNITS_A_LEASE, round: round * TIMES + time, acks: true };
           const handed = await stage.drive("lease", order);
           if (handed !== NODES * UNITS_A_LEASE) throw new Error(`${handed} units were handed out.`);
         }
       });
-      const heard = await rateOf(2 * NODES * TIMES, () =>
-        stage.drive("heartbeat", { id, nodes: NODES, times: 2 * TIMES }),
-      );
+      const beats = { id, nodes: NODES, times: 2 * TIMES };
+      const heard = await rateOf(stage, 2 * NODES * TIMES, () => stage.drive("heartbeat", beats));
       if (round === 0) continue; // Everything compiles meanwhile.
       leases.push(leased);
       heartbeats.push(heard);
     }
     const heading = { suite: "jobs", case: `leases and acks, ${NODES} nodes`, peer: "heartbeat", unit: "requests/s" };
     const note = `a lease hands out ${UNITS_A_LEASE} units, and one request acknowledges them`;
-    yield { ...measuredRates(heading, leases, heartbeats), note };
+    const [ours, theirs] = [leases, heartbeats].map((rates) => rates.map(({ perSecond }) => perSecond));
+    const cpu = (rates: readonly Rate[]) => tidy(median(rates.map(({ cpuMicroseconds }) => cpuMicroseconds)), 0);
+    const figures = (rates: readonly Rate[]) => ({ "CPU us/request": cpu(rates) });
+    yield {
+      ...measuredRates(heading, ours ?? [], theirs ?? []),
+      oursFigures: figures(leases),
+      theirsFigures: figures(heartbeats),
+      cpuRatio: tidy(cpu(heartbeats) / cpu(leases), 2),
+      note,
+    };
   } finally {
     await stage.stop();
   }
@@ -85,8 +94,15 @@ function bytesOfRows(units: number): number {
   return pages * Number(database.prepare("PRAGMA page_size").get()?.["page_size"]);
 }
 
-async function rateOf(requests: number, work: () => Promise<unknown>): Promise<number> {
-  const started = performance.now();
+interface Rate {
+  perSecond: number;
+  /** Of all of workerd, SQLite and the asker's isolate included. */
+  cpuMicroseconds: number;
+}
+
+async function rateOf({ pid }: Stage, requests: number, work: () => Promise<unknown>): Promise<Rate> {
+  const [started, cpu] = [performance.now(), cpuSeconds(pid)];
   await work();
-  return (requests / (performance.now() - started)) * 1000;
+  const perSecond = (requests / (performance.now() - started)) * 1000;
+  return { perSecond, cpuMicroseconds: ((cpuSeconds(pid) - cpu) / requests) * 1e6 };
 }

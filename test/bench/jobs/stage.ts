@@ -3,12 +3,14 @@ import { jobBodySchema } from "../../../workers/core/jobs/request.ts";
 import type { JobSpec } from "../../../workers/core/jobs/job.ts";
 import { bundleEntry, INDEX, quoted } from "../stage/bundle.ts";
 import { madeUp, newToken, optionsWithoutConsumers, startSimulator, temporaryFolder } from "../stage/simulator.ts";
+import { childNamed } from "../stage/usage.ts";
 import type { Orders } from "./driver.ts";
 
 const DRIVER = fileURLToPath(new URL("./driver.ts", import.meta.url));
 
 /** The program in one workerd with no proxy before it, whose jobs take orders. */
 export interface Stage {
+  readonly pid: number;
   drive<Name extends keyof Orders>(operation: Name, order: Orders[Name]): Promise<number>;
   stop(): Promise<void>;
 }
@@ -35,6 +37,7 @@ export async function startStage(): Promise<Stage> {
     await miniflare.ready;
     const { origin } = await miniflare.unsafeGetDirectURL("penstock");
     return {
+      pid: childNamed("workerd"),
       async drive(operation, order) {
         const answer = await fetch(`${origin}/__drive/${operation}`, { method: "POST", body: JSON.stringify(order) });
         if (!answer.ok) throw new Error(`${operation} was answered ${answer.status}: ${await answer.text()}`);

@@ -26,7 +26,7 @@ export async function leasingJob(
   must(await job.create(spec, resume));
   let requests = 0;
   const lease = async (node: string, units_: number, request = `r${++requests}`, epoch: number | null = null) =>
-    must(await job.lease(node, { request, count: units_, epoch })) as LeaseAnswer;
+    must<LeaseAnswer>(await job.lease(node, { request, count: units_, epoch }));
   const done = async (node: string, { leases }: Pick<LeaseAnswer, "leases">) =>
     must(
       await job.ack(

@@ -50,8 +50,8 @@ export async function create(c: Ctx): Promise<Response> {
   } = body.value;
   const id = newId("job", Date.now());
   // Whether the scope fits a capability is known before anything is written.
-  const scope = readScope(body.value);
-  const fits = await signedRoot(c, dataset.value.config, scope, id, 1, { version: String(sealed.info.number) });
+  const version = String(sealed.info.number);
+  const fits = await signedRoot(c, dataset.value.config, readScope(body.value), id, 1, { version });
   if ("failure" in fits) return refuse(c, fits.failure);
   const cut = await unitsOf(c, { config: dataset.value.config, sealed, input, targetBytes });
   if (!cut.ok) return refuse(c, cut.failure);
