@@ -42,7 +42,7 @@ let elsewhere: Env;
 let dataset: { datasetId: string; datasetName: string; prefix: string };
 beforeAll(async () => {
   elsewhere = { ...env, ...(await apiTokens()) } as unknown as Env;
-  seen = { ...elsewhere, R2_ENDPOINT: R2 } as unknown as Env;
+  seen = { ...elsewhere, R2_ENDPOINT: R2 };
   const { id, seal } = await fillDataset(seen, "reached", "files", { "in/a": "input", "other/b": "other" });
   await seal();
   dataset = { datasetId: id, datasetName: "reached", prefix: "reached/" };
@@ -182,7 +182,7 @@ describe("a job that is cancelled", () => {
         method === "POST" ? {} : undefined,
         job.token,
       );
-      return [answer.status, method === "GET" && answer.ok ? null : ((await answer.json()) as { code?: string }).code];
+      return [answer.status, method === "GET" && answer.ok ? null : (await answer.json<{ code?: string }>()).code];
     };
     expect((await ask())[0]).toBe(200);
     await api(seen, `POST ${job.root}/cancel`, undefined, ADMIN);

@@ -49,7 +49,7 @@ export interface TemporaryCredentials {
  * The session token is sent with each request, in a header or a presigned URL's query: what it says must not be longer than
  * this many bytes of JSON, which are some 8,000 characters of it.
  */
-export const SESSION_CLAIMS_MAX_BYTES = 4500;
+const SESSION_CLAIMS_MAX_BYTES = 4500;
 
 const encoder = new TextEncoder();
 

@@ -56,7 +56,7 @@ export async function urls(c: Ctx): Promise<Response> {
   );
 }
 
-/** What the job's object has to say is asked last before URLs are made: PUTs are announced to it, and GETs end with it. */
+/** A job that has ended gets no URL; PUTs are announced to it once nothing else can refuse them. */
 async function begin(
   c: Ctx,
   spec: JobSpec,
@@ -64,18 +64,19 @@ async function begin(
   expiresSeconds: number,
   now: number,
 ): Promise<Result<SignedUrls>> {
-  const signed =
-    body.method === "PUT"
-      ? await preparePuts(c, spec, body.objects, expiresSeconds, now)
-      : await prepareGets(c, spec, body, expiresSeconds, now);
-  if (!signed.ok) return signed;
-  const heard = await asked<unknown>("The job", async () => {
-    const job = jobOf(c.env, spec.id);
-    if (body.method === "PUT")
-      return job.announce(body.objects.map((output) => ({ ...output, key: storeKey(output.key) })));
-    return (await job.hasEnded()) ? fail(failure("job-ended", "The job has ended; start another.")) : ok(null);
-  });
-  return heard.ok ? signed : heard;
+  const ask = <T>(question: (job: ReturnType<typeof jobOf>) => Promise<Result<T>>): Promise<Result<T>> =>
+    asked("The job", async () => question(jobOf(c.env, spec.id)));
+  if (body.method === "PUT") {
+    const signed = await preparePuts(c, spec, body.objects, expiresSeconds, now);
+    if (!signed.ok) return signed;
+    const outputs = body.objects.map((output) => ({ ...output, key: storeKey(output.key) }));
+    const announced = await ask((job) => job.announce(outputs));
+    return announced.ok ? signed : announced;
+  }
+  const hasEnded = await ask(async (job) => ok(await job.hasEnded()));
+  if (!hasEnded.ok) return hasEnded;
+  if (hasEnded.value) return fail(failure("job-ended", "The job has ended; start another."));
+  return prepareGets(c, spec, body, expiresSeconds, now);
 }
 
 function checkScope(body: UrlsBody, spec: JobSpec): Failure | null {
