@@ -36,7 +36,8 @@ describe("GET /v1/jobs/:id", () => {
     const at = new Date(Date.now()).toISOString();
     const node = { leased: 0, done: 0, bytes: 0, isStraggler: false, isSilent: false, lastHeartbeatAt: at };
     expect(await viewOf(id)).toMatchObject({
-      ...{ id, owner: "ada", labels: { team: "climate" }, state: "running", nodesExpected: 2, progress: null },
+      ...{ id, owner: "ada", labels: { team: "climate" }, state: "running", nodesExpected: 2 },
+      progress: { epoch: 0, epochs: 1, units: 10, done: 0, leased: 0, waiting: 10, failed: 0 },
       units: { count: spec.unitList.count, bytes: spec.unitList.bytes },
       nodes: [
         { ...node, name: "node-0", step: 6, epoch: 1, loss: 0.5 },

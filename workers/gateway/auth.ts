@@ -1,8 +1,5 @@
 import type { MiddlewareHandler } from "hono";
-import { asked } from "../adapters/ask.ts";
 import { type ApiToken, type Role, ROLES } from "../adapters/config.ts";
-import { knownJob } from "../adapters/known-jobs.ts";
-import { jobOf } from "../adapters/objects.ts";
 import { sha256Hex, timingSafeEqual } from "../adapters/web-hmac.ts";
 import { type Failure, failure } from "../core/failure.ts";
 import { nameSchema } from "../core/manifest/dataset.ts";
@@ -40,38 +37,16 @@ export const jobToken: MiddlewareHandler<Gateway> = async (c, next) => {
 };
 
 /**
- * Lets through who holds the token of the job in the path, while it runs, and who holds an API token of this role that may
- * touch the job's dataset: they alone have `apiToken` set.
+ * Lets through who holds an API token of this role or a higher one, who alone has `apiToken` set, or the token of the job in
+ * the path. Of the first, `namedJob` looks at the job's dataset.
  */
 export const jobTokenOrRole =
   (needed: Role): MiddlewareHandler<Gateway> =>
   async (c, next) => {
     const token = bearer(c.req.header("authorization"));
-    if (!token.ok) return refuse(c, token.failure);
-    const isApiToken = (await findApiToken(c.get("config").apiTokens, token.value)) !== null;
-    return isApiToken ? role(needed)(c, () => ofKnownJob(c, next)) : jobToken(c, () => whileItRuns(c, next));
+    const known = token.ok ? await findApiToken(c.get("config").apiTokens, token.value) : null;
+    return known === null ? jobToken(c, next) : role(needed)(c, next);
   };
-
-/** The middleware before has been passed: what refuses now answers in its place. */
-async function ofKnownJob(c: Ctx, next: () => Promise<void>): Promise<void> {
-  const id = c.req.param("id") ?? "";
-  const unknown = failure("unknown-job", `There is no job "${id.slice(0, 64)}".`);
-  // An object is made by asking for it: only names that a job can have are asked for.
-  const spec = /^job_[0-9A-Z]{26}$/.test(id) ? await knownJob(c.env, id) : null;
-  if (spec === null) return void (c.res = refuse(c, unknown));
-  if (!spec.ok) return void (c.res = refuse(c, spec.failure.code === "unknown-job" ? unknown : spec.failure));
-  const refused = datasetAllowed(tokenOf(c), spec.value.datasetName);
-  if (refused !== null) return void (c.res = refuse(c, refused));
-  await next();
-}
-
-async function whileItRuns(c: Ctx, next: () => Promise<void>): Promise<void> {
-  const { job } = c.get("job");
-  const ended = await asked("The job", async () => ok(await jobOf(c.env, job).hasEnded()));
-  if (!ended.ok) return void (c.res = refuse(c, ended.failure));
-  if (ended.value) return void (c.res = refuse(c, failure("job-ended", "The job has ended; start another.")));
-  await next();
-}
 
 /** Whether the API token may touch this dataset. */
 export function datasetAllowed(token: ApiToken, dataset: string): Failure | null {

@@ -72,9 +72,9 @@ export function logOf<T>(file: string): T[] {
 }
 
 /** Waits until something is so of what nodes have written. */
-export async function untilLog<T>(file: string, holds: (lines: T[]) => boolean, what: string): Promise<void> {
+export async function untilLog(file: string, holds: (lines: unknown[]) => boolean, what: string): Promise<void> {
   const until = Date.now() + DEADLINE_MS;
-  while (!holds(logOf<T>(file))) {
+  while (!holds(logOf<unknown>(file))) {
     if (Date.now() > until) throw new Error(`The nodes' log never had: ${what}`);
     await sleep(20);
   }

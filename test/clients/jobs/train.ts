@@ -62,11 +62,12 @@ async function trainDisturbed(checks: Checks, input: TrainInput, chunks: string[
     nodes.set(node, run.start(node, { slowSeconds: 0.4, stale: node === "node-2" }));
   }
   const victim = nodes.get("node-1");
-  const isHolding = (lines: Line[]) => {
+  const isHolding = (all: unknown[]) => {
+    const lines = all as Line[];
     const of = (event: string) => lines.filter((line) => line.node === "node-1" && line.event === event).length;
     return of("done") >= 1 && of("read") > of("done");
   };
-  await untilLog<Line>(run.log, isHolding, "node-1 with a unit done and another one read");
+  await untilLog(run.log, isHolding, "node-1 with a unit done and another one read");
   victim?.child.kill("SIGKILL");
   checks.equal("node-1 is killed in the middle of the first epoch", await victim?.ended, "SIGKILL");
   const killedAt = logOf<Line>(run.log);

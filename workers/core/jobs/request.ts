@@ -118,7 +118,7 @@ export function checkOutputPrefix({ outputPrefix, input }: Pick<JobBody, "output
 export const folderOf = (path: string): string => (path === "" ? "" : `${path}/`);
 
 /** The folder in which, or below which, all keys are that a glob can match. */
-export function folderOfGlob(glob: string): string {
+function folderOfGlob(glob: string): string {
   const plain = /^[^*?[\]{}\\]*/.exec(glob)?.[0] ?? "";
   return plain.slice(0, plain.lastIndexOf("/") + 1);
 }

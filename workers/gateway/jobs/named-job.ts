@@ -6,6 +6,9 @@ import { fail, type Result } from "../../core/result.ts";
 import { datasetAllowed } from "../auth.ts";
 import type { Ctx } from "../context.ts";
 
+/** Null for the token of a job. */
+export const apiTokenOf = (c: Ctx): ApiToken | null => (c.get("apiToken") as ApiToken | undefined) ?? null;
+
 /** The job in the path, of a dataset that the API token may touch; the token of the job itself may. */
 export async function namedJob(c: Ctx): Promise<Result<JobSpec>> {
   const id = c.req.param("id") ?? "";
@@ -14,7 +17,7 @@ export async function namedJob(c: Ctx): Promise<Result<JobSpec>> {
   if (!/^job_[0-9A-Z]{26}$/.test(id)) return fail(unknown);
   const found = await knownJob(c.env, id);
   if (!found.ok) return fail(found.failure.code === "unknown-job" ? unknown : found.failure);
-  const token = c.get("apiToken") as ApiToken | undefined;
-  const refused = token === undefined ? null : datasetAllowed(token, found.value.datasetName);
+  const token = apiTokenOf(c);
+  const refused = token === null ? null : datasetAllowed(token, found.value.datasetName);
   return refused === null ? found : fail(refused);
 }

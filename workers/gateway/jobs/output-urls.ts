@@ -14,11 +14,11 @@ export interface SignedRequest {
 /** Signs URLs for one job's outputs. Keys are the store's, relative to the dataset's prefix. */
 export interface OutputSigner {
   /** It writes once, and only what was announced. */
-  put(output: { key: string; size: number; contentType: string }): Promise<Result<SignedRequest>>;
+  put(output: { key: string; size: number; contentType: string }): Result<SignedRequest>;
   /** A part of another size is refused by R2. */
-  part(key: string, uploadId: string, part: { number: number; size: number }): Promise<Result<SignedRequest>>;
+  part(key: string, uploadId: string, part: { number: number; size: number }): Result<SignedRequest>;
   /** It reads this object and no later one. */
-  get(key: string, etag: string): Promise<Result<SignedRequest>>;
+  get(key: string, etag: string): Result<SignedRequest>;
   /** What an answer says of when its URLs expire: RFC 3339. */
   times: { expiresAt: string; refreshAfter: string; serverTime: string };
 }
@@ -38,13 +38,13 @@ export async function outputSigner(
   const expiresSeconds = Math.max(1, Math.min(life.seconds, most));
   const endpoint = { endpoint: config.r2Endpoint, region: "auto", addressing: "path" as const };
   const presign = await createPresigner(webHmac, { ...endpoint, ...config.r2Credentials }, now);
-  const sign = async (
+  const sign = (
     method: PresignRequest["method"],
     key: string,
     headers: Record<string, string>,
     query: Record<string, string> = {},
-  ): Promise<Result<SignedRequest>> => {
-    const url = await presign({ method, bucket, key: spec.prefix + key, headers, query, expiresSeconds });
+  ): Result<SignedRequest> => {
+    const url = presign({ method, bucket, key: spec.prefix + key, headers, query, expiresSeconds });
     return url.ok ? ok({ url: url.value, headers }) : url;
   };
   return ok({

@@ -1,11 +1,13 @@
 import * as z from "zod";
 import { asked } from "../../adapters/ask.ts";
-import { knownJob } from "../../adapters/known-jobs.ts";
 import { jobOf } from "../../adapters/objects.ts";
 import { failure } from "../../core/failure.ts";
+import type { JobSpec } from "../../core/jobs/job.ts";
 import { PRESIGN_MAX_SECONDS } from "../../core/limits.ts";
+import { fail, ok, type Result } from "../../core/result.ts";
 import { readQuery } from "../body.ts";
 import { answer, type Ctx, refuse } from "../context.ts";
+import { apiTokenOf, namedJob } from "../jobs/named-job.ts";
 import { outputSigner } from "../jobs/output-urls.ts";
 
 const query = z.strictObject({
@@ -16,8 +18,9 @@ const query = z.strictObject({
 export async function list(c: Ctx): Promise<Response> {
   const none = readQuery(c, z.strictObject({}));
   if (!none.ok) return refuse(c, none.failure);
-  const id = c.req.param("id") ?? "";
-  const found = await asked("The job", async () => jobOf(c.env, id).checkpoints());
+  const spec = await readableJob(c);
+  if (!spec.ok) return refuse(c, spec.failure);
+  const found = await asked("The job", async () => jobOf(c.env, spec.value.id).checkpoints());
   if (!found.ok) return refuse(c, found.failure);
   const checkpoints = found.value.map(({ committedAt, ...rest }) => ({
     ...rest,
@@ -33,24 +36,33 @@ export async function list(c: Ctx): Promise<Response> {
 export async function get(c: Ctx): Promise<Response> {
   const asks = readQuery(c, query);
   if (!asks.ok) return refuse(c, asks.failure);
-  const id = c.req.param("id") ?? "";
-  const name = c.req.param("name") ?? "";
-  const spec = await knownJob(c.env, id);
+  const spec = await readableJob(c);
   if (!spec.ok) return refuse(c, spec.failure);
-  const found = await asked("The job", async () => jobOf(c.env, id).checkpoint(name === "latest" ? null : name));
+  const name = c.req.param("name") ?? "";
+  const job = jobOf(c.env, spec.value.id);
+  const found = await asked("The job", async () => job.checkpoint(name === "latest" ? null : name));
   if (!found.ok) return refuse(c, found.failure);
   // A node's URLs end with its job.
-  const until = c.get("apiToken") === undefined ? { until: spec.value.expiresAt } : {};
+  const until = apiTokenOf(c) === null ? { until: spec.value.expiresAt } : {};
   const signer = await outputSigner(c, spec.value, { seconds: asks.value.expiresSeconds, ...until });
   if (!signer.ok) return refuse(c, signer.failure);
   const outputs: object[] = [];
   for (const { key, size, etag, sha256 } of found.value.outputs) {
     if (etag === null) return refuse(c, failure("internal"));
-    const signed = await signer.value.get(key, etag);
+    const signed = signer.value.get(key, etag);
     if (!signed.ok) return refuse(c, signed.failure);
     outputs.push({ key, size, etag, sha256, ...signed.value });
   }
   const { committedAt, name: called } = found.value.checkpoint;
   const at = committedAt === null ? null : new Date(committedAt).toISOString();
   return answer(c, { name: called, committedAt: at, outputs, ...signer.value.times });
+}
+
+/** Who has the role reads them after the job's end too: a job that resumes needs the last. Its own token has ended with it. */
+async function readableJob(c: Ctx): Promise<Result<JobSpec>> {
+  const spec = await namedJob(c);
+  if (!spec.ok || apiTokenOf(c) !== null) return spec;
+  const ended = await asked("The job", async () => ok(await jobOf(c.env, spec.value.id).hasEnded()));
+  if (!ended.ok) return ended;
+  return ended.value ? fail(failure("job-ended", "The job has ended; start another.")) : spec;
 }

@@ -2,7 +2,7 @@ import { jobOf } from "../../adapters/objects.ts";
 import { type Failure, failure } from "../../core/failure.ts";
 import { type Ctx, refuse } from "../context.ts";
 import { eventStream } from "../event-stream.ts";
-import { namedJob } from "../jobs/named-job.ts";
+import { apiTokenOf, namedJob } from "../jobs/named-job.ts";
 
 /** Milliseconds for which the token of a job that has ended still hears of the end. */
 const TOKEN_HEARS_END_MS = 60_000;
@@ -35,7 +35,6 @@ export async function events(c: Ctx): Promise<Response> {
 
 /** A job's token is revoked with its end, of which its nodes are to hear all the same. */
 function revoked(c: Ctx, endedAt: string | null): Failure | null {
-  const isNode = (c.get("job") as unknown) !== undefined;
-  if (!isNode || endedAt === null || Date.now() < Date.parse(endedAt) + TOKEN_HEARS_END_MS) return null;
+  if (apiTokenOf(c) !== null || endedAt === null || Date.now() < Date.parse(endedAt) + TOKEN_HEARS_END_MS) return null;
   return failure("revoked-token", "The job that the token belongs to has ended.");
 }

@@ -16,7 +16,7 @@ import { ACKS_BODY_MAX_BYTES, LEASE_PARTS_MAX, PRESIGN_MAX_SECONDS } from "../..
 import { ok, type Result } from "../../core/result.ts";
 import { readBody } from "../body.ts";
 import { answer, type Ctx, refuse } from "../context.ts";
-import { signGets } from "./job-urls.ts";
+import { signGets } from "../jobs/sign-urls.ts";
 
 /** Seconds that the URLs outlive the lease: for what was begun in its last moment. */
 const URLS_OUTLIVE_SECONDS = 300;

@@ -59,7 +59,7 @@ export async function announce(c: Ctx): Promise<Response> {
   const most = Math.min(PART_URLS_MAX, Math.floor(PART_URLS_IN_ALL_MAX / Math.max(1, inParts)));
   const outputs: object[] = [];
   for (const [index, output] of opened.value.entries()) {
-    const signed = await signOutput(signer.value, output, most);
+    const signed = signOutput(signer.value, output, most);
     if (!signed.ok) return refuse(c, signed.failure);
     outputs.push({ key: body.value.outputs[index]?.key, size: output.size, ...signed.value });
   }
@@ -92,7 +92,7 @@ export async function parts(c: Ctx): Promise<Response> {
   if (!opened.ok) return refuse(c, opened.failure);
   const signer = await outputSigner(c, spec, { seconds: body.value.expiresSeconds, until: spec.expiresAt });
   if (!signer.ok) return refuse(c, signer.failure);
-  const signed = await signParts(signer.value, opened.value[0] ?? output, body.value.parts);
+  const signed = signParts(signer.value, opened.value[0] ?? output, body.value.parts);
   if (!signed.ok) return refuse(c, signed.failure);
   return answer(c, { key: body.value.key, partCount: count, parts: signed.value, ...signer.value.times });
 }
@@ -195,32 +195,32 @@ function planAll(outputs: readonly OutputBody[], spec: JobSpec, partBytes: numbe
 
 const countOf = ({ size, partBytes }: KnownOutput): number => (partBytes === null ? 1 : Math.ceil(size / partBytes));
 
-async function signOutput(signer: OutputSigner, output: KnownOutput, most: number): Promise<Result<object>> {
+function signOutput(signer: OutputSigner, output: KnownOutput, most: number): Result<object> {
   if (output.partBytes === null) {
-    const signed = await signer.put(output);
+    const signed = signer.put(output);
     return signed.ok ? ok({ upload: "put", ...signed.value }) : signed;
   }
   const partCount = countOf(output);
   const numbers = Array.from({ length: Math.min(partCount, most) }, (_, index) => index + 1);
-  const signed = await signParts(signer, output, numbers);
+  const signed = signParts(signer, output, numbers);
   if (!signed.ok) return signed;
   return ok({ upload: "multipart", partSize: output.partBytes, partCount, parts: signed.value });
 }
 
 type SignedPart = { number: number; size: number } & SignedRequest;
 
-async function signParts(
+function signParts(
   signer: OutputSigner,
   { key, size, partBytes, uploadId }: KnownOutput,
   numbers: readonly number[],
-): Promise<Result<SignedPart[]>> {
+): Result<SignedPart[]> {
   if (partBytes === null || uploadId === null) return fail(failure("internal"));
   const plan = { partBytes, parts: Math.ceil(size / partBytes) };
   const signed: SignedPart[] = [];
   for (const number of numbers) {
     const { start, end } = partRange(plan, size, number);
     const part = { number, size: end - start + 1 };
-    const url = await signer.part(key, uploadId, part);
+    const url = signer.part(key, uploadId, part);
     if (!url.ok) return url;
     signed.push({ ...part, ...url.value });
   }

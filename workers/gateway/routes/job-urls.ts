@@ -12,10 +12,8 @@ import { storeKey } from "../../core/migration/join.ts";
 import { fail, ok, type Result } from "../../core/result.ts";
 import { readBody } from "../body.ts";
 import { type Ctx, refuse } from "../context.ts";
-import { prepareGets, preparePuts, signGets, type SignedUrl, type SignedUrls } from "../jobs/sign-urls.ts";
+import { prepareGets, preparePuts, type SignedUrls } from "../jobs/sign-urls.ts";
 import { streamOf } from "../stream-of.ts";
-
-export { signGets, type SignedUrl };
 
 /**
  * `POST /v1/jobs/:id/urls`: URLs that read or write one key each, for up to 10,000 keys. All that is refused is refused
