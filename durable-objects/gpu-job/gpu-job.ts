@@ -1,8 +1,7 @@
 import { DurableObject } from "cloudflare:workers";
-import { directoryOf } from "../../workers/adapters/objects.ts";
 import { r2StoreOf } from "../../workers/adapters/r2-stores.ts";
 import { covers } from "../../workers/core/capability/scope.ts";
-import { type Failure, failure } from "../../workers/core/failure.ts";
+import { failure } from "../../workers/core/failure.ts";
 import type { Said } from "../../workers/core/jobs/series.ts";
 import type { Ack, AckAnswer, FailedUnit, LeaseAnswer, Progress } from "../../workers/core/jobs/lease.ts";
 import { formatState, type Resume } from "../../workers/core/jobs/resume.ts";
@@ -19,13 +18,14 @@ import type { Checkpoint, CheckpointSummary } from "./checkpoints.ts";
 import { Finishes } from "./finishes.ts";
 import { JobOutputs, type ToCommit } from "./job-outputs.ts";
 import { Leases } from "./leases.ts";
+import { Life } from "./life.ts";
 import { Nodes } from "./nodes.ts";
 import type { Announced, KnownOutput, Output, Retired } from "./outputs.ts";
 import { Rates } from "./rates.ts";
 import { ReadingTable } from "./readings.ts";
 import { Series, type SeriesView } from "./series.ts";
 import { Sockets } from "./sockets.ts";
-import { applyJobEvent, isEnded, type JobEvent, type JobState, nextTickAt } from "./state.ts";
+import { isEnded, type JobState } from "./state.ts";
 import { summaryOf, type WatchSummary } from "./summary.ts";
 import { type Standing, Watch } from "./watch.ts";
 
@@ -40,20 +40,8 @@ export interface JobStatus extends Standing {
   failedUnits: FailedUnit[];
 }
 
-interface Job {
-  state: JobState;
-  endedAt: number | null;
-  told: number;
-}
-
 const SCHEMA = [
-  `CREATE TABLE IF NOT EXISTS job (
-    id INTEGER PRIMARY KEY CHECK (id = 1),
-    spec TEXT NOT NULL,
-    state TEXT NOT NULL,
-    ended_at INTEGER,
-    told INTEGER NOT NULL DEFAULT 0        -- 1 once the Directory lists the job, 2 once it knows that it ended
-  )`,
+  Life.SCHEMA,
   Nodes.SCHEMA,
   Rates.SCHEMA,
   Series.SCHEMA,
@@ -63,15 +51,6 @@ const SCHEMA = [
   Outbox.SCHEMA,
   ReadingTable.SCHEMA,
 ];
-
-/** Thrown out of a transaction to take back what was written before a refusal. */
-class Refusal extends Error {
-  readonly failure: Failure;
-  constructor(refused: Failure) {
-    super(refused.detail);
-    this.failure = refused;
-  }
-}
 
 /**
  * One GPU job: a lock, a clock and tables. Transitions are in `state.ts`; nodes, outputs and reads are tables of their own.
@@ -88,12 +67,9 @@ export class GpuJob extends DurableObject<Env> {
   readonly #watch: Watch;
   readonly #sockets: Sockets;
   readonly #leases: Leases;
-  /** When the alarm rings, as far as is known: milliseconds since 1970, null for never, undefined since an eviction. */
-  #alarmAt: number | null | undefined;
   readonly #outputs: JobOutputs;
   readonly #finishes: Finishes;
-  /** It never changes once it is there. */
-  #spec: JobSpec | null = null;
+  readonly #life: Life;
 
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env);
@@ -102,11 +78,18 @@ export class GpuJob extends DurableObject<Env> {
     this.#readings = new ReadingTable(ctx.storage);
     this.#nodes = new Nodes(this.#sql);
     this.#series = new Series(this.#sql);
-    this.#leases = new Leases(this.#sql, () => this.#specOf());
+    this.#leases = new Leases(this.#sql, () => this.#life.spec);
     this.#watch = new Watch(this.#sql, this.#nodes, this.#leases);
     this.#sockets = new Sockets(ctx, () => this.#status(Date.now()));
     this.#outputs = new JobOutputs(this.#sql);
     this.#finishes = new Finishes(this.#sql);
+    this.#life = new Life(ctx, env, {
+      nodes: this.#nodes,
+      leases: this.#leases,
+      outputs: this.#outputs,
+      outbox: this.#outbox,
+      sockets: this.#sockets,
+    });
     void ctx.blockConcurrencyWhile(async () => {
       for (const statement of SCHEMA) this.#sql.exec(statement);
     });
@@ -115,23 +98,23 @@ export class GpuJob extends DurableObject<Env> {
   /** @param resume where an earlier job was, of the same units in the same order; null: at the beginning */
   async create(spec: JobSpec, resume: Resume | null = null): Promise<Result<JobStatus>> {
     this.ctx.storage.transactionSync(() => {
-      this.#sql.exec("INSERT OR IGNORE INTO job (id, spec, state) VALUES (1, ?, 'pending')", JSON.stringify(spec));
+      this.#life.begin(spec);
       this.#leases.begin(resume, [...crypto.getRandomValues(new Int32Array(4))], Date.now());
     });
-    await this.#tell();
-    await this.#arm();
+    await this.#life.tell();
+    await this.#life.arm();
     return this.status();
   }
 
   async status(): Promise<Result<JobStatus>> {
     const now = Date.now();
-    this.#tick(now);
+    this.#life.tick(now);
     const status = this.#status(now);
     return status === null ? fail(failure("unknown-job")) : ok(status);
   }
 
   #status(now: number): JobStatus | null {
-    const [job, spec] = [this.#job, this.#specOf()];
+    const [job, spec] = [this.#life.job, this.#life.spec];
     if (job === null || spec === null) return null;
     const { state, endedAt } = job;
     const [outputs, reads] = [this.#outputs.counts, this.#readings.total];
@@ -147,7 +130,7 @@ export class GpuJob extends DurableObject<Env> {
 
   /** What heartbeats said of these names, or of all, over the job's life. */
   async series(names: string[] | null): Promise<Result<SeriesView>> {
-    return this.#job === null ? fail(failure("unknown-job")) : ok(this.#series.view(names));
+    return this.#life.job === null ? fail(failure("unknown-job")) : ok(this.#series.view(names));
   }
 
   /**
@@ -157,10 +140,10 @@ export class GpuJob extends DurableObject<Env> {
    */
   override async fetch(): Promise<Response> {
     const now = Date.now();
-    this.#tick(now);
+    this.#life.tick(now);
     const accepted = this.#sockets.accept(now);
     if (!accepted.ok) return Response.json(accepted.failure);
-    await this.#arm();
+    await this.#life.arm();
     return new Response(null, { status: 101, webSocket: accepted.value });
   }
 
@@ -178,20 +161,20 @@ export class GpuJob extends DurableObject<Env> {
 
   /** What never changes of it. */
   async spec(): Promise<Result<JobSpec>> {
-    const spec = this.#specOf();
+    const spec = this.#life.spec;
     return spec === null ? fail(failure("unknown-job")) : ok(spec);
   }
 
   /** Whether its tokens are revoked; a job that is not there has none. */
   async hasEnded(): Promise<boolean> {
-    this.#tick(Date.now());
-    const job = this.#job;
+    this.#life.tick(Date.now());
+    const job = this.#life.job;
     return job === null || isEnded(job.state);
   }
 
   /** @returns the state that the job is in, and its epoch */
   async heartbeat(node: string, said: Said = {}): Promise<Result<{ state: JobState; epoch: number }>> {
-    return this.#act({ type: "heartbeat" }, ({ now, state }) => {
+    return this.#life.act({ type: "heartbeat" }, ({ now, state }) => {
       const heard = this.#nodes.hear(node, now, said);
       if (!heard.ok) return heard;
       const added = this.#series.add(said, now);
@@ -204,7 +187,7 @@ export class GpuJob extends DurableObject<Env> {
     node: string,
     asked: { request: string; count: number; epoch: number | null },
   ): Promise<Result<LeaseAnswer>> {
-    return this.#act({ type: "heartbeat" }, ({ now, state }) => {
+    return this.#life.act({ type: "heartbeat" }, ({ now, state }) => {
       if (state === "finishing")
         return fail(failure("job-finishing", "The job is being finished: nothing is handed out."));
       const heard = this.#nodes.hear(node, now);
@@ -214,7 +197,7 @@ export class GpuJob extends DurableObject<Env> {
 
   /** What came of a node's leases; it is heard by that. */
   async ack(node: string, acks: readonly Ack[]): Promise<Result<AckAnswer>> {
-    return this.#act({ type: "heartbeat" }, ({ now }) => {
+    return this.#life.act({ type: "heartbeat" }, ({ now }) => {
       const heard = this.#nodes.hear(node, now);
       if (!heard.ok) return heard;
       const acknowledged = this.#leases.ack(node, acks, now);
@@ -227,37 +210,37 @@ export class GpuJob extends DurableObject<Env> {
 
   /** Where it is, as text that another job may begin from, and how far. */
   async resumeState(): Promise<Result<{ state: string; epoch: number; progress: Progress }>> {
-    return this.#act(null, ({ spec }) =>
+    return this.#life.act(null, ({ spec }) =>
       ok({ state: formatState(spec, this.#leases.checkpoint()), ...this.#leases.standing }),
     );
   }
 
   /** Notes what an isolate has counted. A job that has ended takes it too: its last reads are reported after its end. */
   async recordReading(reading: Reading): Promise<Result<null>> {
-    if (this.#job === null) return fail(failure("unknown-job"));
+    if (this.#life.job === null) return fail(failure("unknown-job"));
     this.#readings.record(reading, Date.now());
-    this.#show(Date.now());
-    if (this.#sockets.nextDueAt !== null) await this.#arm();
+    this.#life.show(Date.now());
+    if (this.#sockets.nextDueAt !== null) await this.#life.arm();
     return ok(null);
   }
 
   async cancel(): Promise<Result<JobState>> {
-    return this.#act({ type: "cancel" }, ({ state }) => ok(state));
+    return this.#life.act({ type: "cancel" }, ({ state }) => ok(state));
   }
 
   /** Records what PUT URLs are about to be issued for. */
   async announce(outputs: Output[]): Promise<Result<null>> {
-    return this.#act(null, () => this.#outputs.announcePuts(outputs));
+    return this.#life.act(null, () => this.#outputs.announcePuts(outputs));
   }
 
   /** What is known of these keys; those that were never announced are absent. */
   async knownOutputs(keys: string[]): Promise<Result<KnownOutput[]>> {
-    return this.#act(null, () => ok(this.#outputs.of(keys)));
+    return this.#life.act(null, () => ok(this.#outputs.of(keys)));
   }
 
   /** Takes outputs that are about to be put, all of one checkpoint (null: of none). The same again changes nothing. */
   async announceOutputs(outputs: Announced[], checkpoint: string | null): Promise<Result<KnownOutput[]>> {
-    return this.#act(null, () => this.#outputs.announce(outputs, checkpoint));
+    return this.#life.act(null, () => this.#outputs.announce(outputs, checkpoint));
   }
 
   /**
@@ -265,46 +248,46 @@ export class GpuJob extends DurableObject<Env> {
    * one output the first stays. The other is aborted, as is one that comes when nobody wants it any more.
    */
   async recordUpload(key: string, uploadId: string): Promise<Result<string>> {
-    const kept = await this.#act(null, () => this.#outputs.recordUpload(key, uploadId));
+    const kept = await this.#life.act(null, () => this.#outputs.recordUpload(key, uploadId));
     if (kept.ok && kept.value === uploadId) return kept;
-    if (this.#job !== null) this.#outputs.dropUpload(key, uploadId, Date.now());
-    await this.#arm();
+    if (this.#life.job !== null) this.#outputs.dropUpload(key, uploadId, Date.now());
+    await this.#life.arm();
     return kept;
   }
 
   /** The outputs that are to be committed: of these keys, or all of a checkpoint, with those that are committed already. */
   async toCommit(keys: string[], checkpoint: string | null): Promise<Result<ToCommit>> {
-    return this.#act(null, () => this.#outputs.toCommit(keys, checkpoint));
+    return this.#life.act(null, () => this.#outputs.toCommit(keys, checkpoint));
   }
 
   /** Commits outputs that were found in the bucket, with whole checkpoints, and has the manifest say so. */
   async commitOutputs(rows: Row[]): Promise<Result<null>> {
-    return this.#act(null, ({ now, spec }) => this.#commit(spec, rows, now));
+    return this.#life.act(null, ({ now, spec }) => this.#commit(spec, rows, now));
   }
 
   /** Gives up outputs that are not committed, of these keys or of a checkpoint; R2 is cleaned of them. */
   async abortOutputs(keys: string[], checkpoint: string | null): Promise<Result<string[]>> {
-    const aborted = await this.#act(null, ({ now }) => this.#outputs.abort(keys, checkpoint, now));
+    const aborted = await this.#life.act(null, ({ now }) => this.#outputs.abort(keys, checkpoint, now));
     if (!aborted.ok) return aborted;
     // At once, so that the keys are free when it is answered; what fails, the alarm does again.
     await this.#clean();
-    await this.#arm();
+    await this.#life.arm();
     return aborted;
   }
 
   /** Of these keys of a dataset, those at which whatever is there is an output of this job that is not committed. */
   async uncommittedAmong(datasetId: string, keys: string[]): Promise<string[]> {
-    return this.#specOf()?.datasetId === datasetId ? this.#outputs.uncommittedAmong(keys) : [];
+    return this.#life.spec?.datasetId === datasetId ? this.#outputs.uncommittedAmong(keys) : [];
   }
 
   /** Those that are committed and stay, newest first. */
   async checkpoints(): Promise<Result<CheckpointSummary[]>> {
-    return this.#job === null ? fail(failure("unknown-job")) : ok(this.#outputs.checkpoints());
+    return this.#life.job === null ? fail(failure("unknown-job")) : ok(this.#outputs.checkpoints());
   }
 
   /** One that is committed, with its outputs; null: the latest. */
   async checkpoint(name: string | null): Promise<Result<{ checkpoint: Checkpoint; outputs: KnownOutput[] }>> {
-    return this.#job === null ? fail(failure("unknown-job")) : this.#outputs.checkpoint(name);
+    return this.#life.job === null ? fail(failure("unknown-job")) : this.#outputs.checkpoint(name);
   }
 
   /** The message's outputs are deleted, and the manifest knows it; or they stay, and are no longer the job's. */
@@ -313,12 +296,12 @@ export class GpuJob extends DurableObject<Env> {
       this.#outputs.settleRetired(became);
       this.#outbox.settle(seq);
     });
-    await this.#arm();
+    await this.#life.arm();
   }
 
   /** What a finish has to look at: these outputs, or (null) all that are not committed. */
   async announced(keys: string[] | null): Promise<Result<KnownOutput[]>> {
-    return this.#act(null, () => this.#outputs.toFinish(keys));
+    return this.#life.act(null, () => this.#outputs.toFinish(keys));
   }
 
   /**
@@ -327,7 +310,7 @@ export class GpuJob extends DurableObject<Env> {
    * under way.
    */
   async beginFinish(outcome: "done" | "failed"): Promise<Result<{ state: JobState; attempt: number }>> {
-    return this.#act({ type: "begin-finish" }, ({ now, state }) => {
+    return this.#life.act({ type: "begin-finish" }, ({ now, state }) => {
       const out = outcome === "done" ? this.#leases.out() : null;
       if (out !== null) return fail(out);
       this.#leases.withdraw(now);
@@ -338,7 +321,7 @@ export class GpuJob extends DurableObject<Env> {
   /** What this attempt looked at is not as it should be: the job goes on, unless another attempt is still under way. */
   async goOn(attempt: number): Promise<Result<JobState>> {
     const isLast = this.#finishes.isLast(attempt, Date.now());
-    return this.#act(isLast ? { type: "go-on" } : null, ({ state }) => {
+    return this.#life.act(isLast ? { type: "go-on" } : null, ({ state }) => {
       this.#finishes.end(attempt);
       return ok(state);
     });
@@ -346,7 +329,7 @@ export class GpuJob extends DurableObject<Env> {
 
   /** Ends the job with outputs that were found in the bucket, and has the manifest say so. */
   async finish(outcome: "done" | "failed", rows: Row[]): Promise<Result<JobState>> {
-    return this.#act({ type: "finish", outcome }, ({ now, spec, state }) => {
+    return this.#life.act({ type: "finish", outcome }, ({ now, spec, state }) => {
       const committed = this.#commit(spec, rows, now);
       return committed.ok ? ok(state) : committed;
     });
@@ -355,86 +338,16 @@ export class GpuJob extends DurableObject<Env> {
   /** The manifest has the rows of this message, or the queue gave it up. */
   async settleMessage(seq: number): Promise<void> {
     this.#outbox.settle(seq);
-    await this.#arm();
+    await this.#life.arm();
   }
 
   /** Called by the cron while the job runs; writes nothing where there is an alarm. */
   async rearm(): Promise<void> {
-    this.#alarmAt = await this.ctx.storage.getAlarm();
-    if (this.#alarmAt === null) await this.#arm();
+    await this.#life.rearm();
   }
 
   override async alarm(): Promise<void> {
-    // First the next alarm, then the work, and nothing escapes.
-    await this.#setAlarm(Date.now() + 60_000);
-    try {
-      this.#tick(Date.now());
-      this.#show(Date.now());
-      await this.#outbox.flush(Date.now());
-      await this.#tell();
-      await this.#clean();
-    } catch (error) {
-      console.error(JSON.stringify({ message: "job alarm failed", error: String(error) }));
-    }
-    this.#alarmAt = Infinity; // The one set above is put off to when something is due.
-    await this.#arm();
-  }
-
-  /**
-   * Applies an event, and does `work` with the state that follows, in one transaction: what `work` refuses takes all of it back.
-   *
-   * @param event null: only that the job has not ended
-   */
-  async #act<T>(
-    event: JobEvent | null,
-    work: (at: { now: number; spec: JobSpec; state: JobState }) => Result<T>,
-  ): Promise<Result<T>> {
-    const now = Date.now();
-    this.#tick(now);
-    const [job, spec] = [this.#job, this.#specOf()];
-    if (job === null || spec === null) return fail(failure("unknown-job"));
-    if (isEnded(job.state)) return fail(ended(job.state));
-    const state = event === null ? job.state : applyJobEvent(job.state, event);
-    if (state === null) return fail(failure("job-finishing", "The job is not being finished."));
-    const done = this.#inTransaction(() => {
-      if (state !== job.state) this.#setState(state, now);
-      const worked = work({ now, spec, state });
-      if (worked.ok && isEnded(state)) this.#outputs.abandon(now);
-      return worked;
-    });
-    if (!done.ok) return done;
-    this.#show(now);
-    await this.#outbox.flush(now);
-    await this.#tell();
-    await this.#arm();
-    return done;
-  }
-
-  /** Has who watches told of what may have changed. That is no reason for what was asked to fail: it is done. */
-  #show(now: number): void {
-    const job = this.#job;
-    if (job === null) return;
-    try {
-      this.#sockets.note();
-      this.#sockets.push(now, isEnded(job.state));
-    } catch (error) {
-      console.error(JSON.stringify({ message: "job not shown", error: String(error) }));
-    }
-  }
-
-  #inTransaction<T>(work: () => Result<T>): Result<T> {
-    try {
-      return this.ctx.storage.transactionSync(() => {
-        const done = work();
-        if (!done.ok) throw new Refusal(done.failure);
-        return done;
-      });
-    } catch (error) {
-      this.#outbox.discard();
-      this.#nodes.forget();
-      if (error instanceof Refusal) return fail(error.failure);
-      throw error;
-    }
+    await this.#life.alarm(() => this.#clean());
   }
 
   #commit(spec: JobSpec, rows: readonly Row[], now: number): Result<null> {
@@ -458,7 +371,7 @@ export class GpuJob extends DurableObject<Env> {
   }
 
   async #clean(): Promise<void> {
-    const spec = this.#specOf();
+    const spec = this.#life.spec;
     if (spec === null) return;
     await this.#outputs.clean(spec, r2StoreOf(this.env, spec.bucket), Date.now());
   }
@@ -471,86 +384,4 @@ export class GpuJob extends DurableObject<Env> {
       this.#outbox.add("manifest", message satisfies Unsent<SentManifestMessage>, now, now);
     }
   }
-
-  /** Lets time pass. */
-  #tick(now: number): void {
-    const [job, spec] = [this.#job, this.#specOf()];
-    if (job === null || spec === null) return;
-    const next = applyJobEvent(job.state, { type: "tick", now, ...this.#times(spec) });
-    if (next !== null && next !== job.state) {
-      this.ctx.storage.transactionSync(() => {
-        this.#setState(next, now);
-        if (isEnded(next)) this.#outputs.abandon(now);
-      });
-    }
-    const leasesDueAt = isEnded(next ?? job.state) ? null : this.#leases.dueAt();
-    if (leasesDueAt !== null && now >= leasesDueAt) this.ctx.storage.transactionSync(() => this.#leases.pass(now));
-  }
-
-  #setState(state: JobState, now: number): void {
-    this.#sql.exec("UPDATE job SET state = ?, ended_at = ? WHERE id = 1", state, isEnded(state) ? now : null);
-  }
-
-  #times(spec: JobSpec): { lastHeartbeatAt: number | null; lostAfterMs: number; expiresAt: number } {
-    const lastHeartbeatAt = this.#nodes.lastHeardAt;
-    return { lastHeartbeatAt, lostAfterMs: spec.lostAfterSeconds * 1000, expiresAt: spec.expiresAt };
-  }
-
-  get #job(): Job | null {
-    const [row] = this.#sql
-      .exec<Job & Record<string, SqlStorageValue>>("SELECT state, ended_at AS endedAt, told FROM job")
-      .toArray();
-    return row ?? null;
-  }
-
-  #specOf(): JobSpec | null {
-    if (this.#spec !== null) return this.#spec;
-    const [row] = this.#sql.exec<{ spec: string }>("SELECT spec FROM job").toArray();
-    return (this.#spec = row === undefined ? null : (JSON.parse(row.spec) as JobSpec));
-  }
-
-  /** Tells the Directory that there is this job, and that it has ended, each once; the alarm tries again. */
-  async #tell(): Promise<void> {
-    const [job, spec] = [this.#job, this.#specOf()];
-    if (job === null || spec === null) return;
-    const { id, name, datasetName: dataset } = spec;
-    try {
-      if (job.told === 0) {
-        await directoryOf(this.env).add("job", id, { name, dataset });
-        this.#sql.exec("UPDATE job SET told = 1");
-      }
-      if (isEnded(job.state) && job.told < 2) {
-        await directoryOf(this.env).setState("job", id, job.state);
-        this.#sql.exec("UPDATE job SET told = 2");
-      }
-    } catch (error) {
-      console.error(JSON.stringify({ message: "job not told", job: id, error: String(error) }));
-    }
-  }
-
-  async #arm(): Promise<void> {
-    if (this.#alarmAt === undefined) this.#alarmAt = await this.ctx.storage.getAlarm();
-    const [job, spec] = [this.#job, this.#specOf()];
-    if (job === null || spec === null) return;
-    const untold = job.told < (isEnded(job.state) ? 2 : 1) ? Date.now() + 5000 : null;
-    const due = [
-      nextTickAt(job.state, this.#times(spec)),
-      isEnded(job.state) ? null : this.#leases.dueAt(),
-      this.#outbox.nextDueAt,
-      this.#outputs.nextDueAt,
-      this.#sockets.nextDueAt,
-      untold,
-    ].filter((at) => at !== null);
-    // One that rings too early arms itself again: the alarm is written where it must ring earlier, not with each request.
-    const at = due.length === 0 ? null : Math.min(...due);
-    if (at === null ? this.#alarmAt !== null : this.#alarmAt === null || at < this.#alarmAt) await this.#setAlarm(at);
-  }
-
-  async #setAlarm(at: number | null): Promise<void> {
-    this.#alarmAt = at;
-    if (at === null) await this.ctx.storage.deleteAlarm();
-    else await this.ctx.storage.setAlarm(at);
-  }
 }
-
-const ended = (state: JobState): Failure => failure("job-ended", `The job is ${state}; start another.`);
