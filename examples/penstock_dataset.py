@@ -9,7 +9,6 @@ another's. A unit is acknowledged when the next one is asked for, since it was u
 is yours, once what came of the unit is safe: `job.ack(unit["lease"])`; where that says "expired", do not count it.
 """
 
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -22,14 +21,13 @@ class PenstockDataset(IterableDataset):
     def __init__(self, node, epoch=None, ahead=8, threads=4, via="edge", acknowledge=True, heartbeat_seconds=20):
         """`epoch`: only that one, else all that are left. `ahead`: units that are leased, and read, before they are wanted."""
         self.node, self.epoch, self.ahead, self.threads, self.via = node, epoch, ahead, threads, via
-        self.acknowledge, self.heartbeat_seconds, self.said = acknowledge, heartbeat_seconds, {}
+        self.acknowledge, self.heartbeat_seconds = acknowledge, heartbeat_seconds
 
     def __iter__(self):
         worker = get_worker_info()
         self.job = Job(self.node if worker is None else f"{self.node}-w{worker.id}")
-        stop, ahead, is_over = threading.Event(), [], False
-        threading.Thread(target=self._beat, args=(stop,), daemon=True).start()
-        with ThreadPoolExecutor(self.threads) as pool:
+        ahead, is_over = [], False
+        with self.job.beating(self.heartbeat_seconds), ThreadPoolExecutor(self.threads) as pool:
             try:
                 while ahead or not is_over:
                     if not is_over and len(ahead) <= self.ahead // 2:
@@ -44,7 +42,6 @@ class PenstockDataset(IterableDataset):
                         yield from self._take(*ahead[0])
                         ahead.pop(0)
             finally:  # Whoever leaves in the middle gives back what was not used.
-                stop.set()
                 for lease, _ in ahead:
                     self._settle(lease, "released")
 
@@ -62,10 +59,3 @@ class PenstockDataset(IterableDataset):
             self.job.ack(lease["lease"], outcome, **more)
         except (OSError, Refused):
             pass  # It runs out by itself.
-
-    def _beat(self, stop):
-        while not stop.wait(self.heartbeat_seconds):
-            try:
-                self.job.heartbeat(**self.said)
-            except (OSError, Refused):
-                pass  # The next one may be heard.

@@ -3,8 +3,12 @@
 It reads PENSTOCK_URL, PENSTOCK_JOB and PENSTOCK_TOKEN, as the job's `environment` has them.
 """
 
+import contextlib
+import http.client
 import json
+import math
 import os
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -12,7 +16,11 @@ import uuid
 
 
 class Refused(Exception):
-    """An answer that trying again does not change: `status`, and the problem as JSON in the message."""
+    """An answer that trying again does not change: `status`, and the problem's text with its `code`."""
+
+    def __init__(self, status, body):
+        super().__init__(f"{status}: {body[:500].decode(errors='replace')}")
+        self.status, self.code = status, json.loads(body)["code"] if body[:1] == b"{" else None
 
 
 def fetch(url, headers, body=None, method=None, tries=7):
@@ -24,19 +32,18 @@ def fetch(url, headers, body=None, method=None, tries=7):
             with urllib.request.urlopen(request, timeout=60) as answer:
                 return answer.headers, answer.read()
         except urllib.error.HTTPError as error:
-            refused = Refused(f"{error.code}: {error.read()[:500].decode(errors='replace')}")
-            refused.status = error.code
             if error.code not in (408, 425, 429, 500, 502, 503, 504) or tried == tries - 1:
-                raise refused from None
+                raise Refused(error.code, error.read()) from None
             wait = float(error.headers.get("Retry-After") or wait)
-        except OSError:  # It was not answered, or broke off in the middle.
+        except (OSError, http.client.HTTPException) as error:  # It was not answered, or broke off in the middle.
             if tried == tries - 1:
-                raise
+                raise OSError(f"{method or 'GET or POST'}: {error!r}") from error
         time.sleep(wait)
 
 
 class Job:
     def __init__(self, node):
+        self.said = {}  # What heartbeats say: step, epoch, loss, metrics.
         self.node, self.url = node, f"{os.environ['PENSTOCK_URL']}/v1/jobs/{os.environ['PENSTOCK_JOB']}/"
         self.headers = {"authorization": f"Bearer {os.environ['PENSTOCK_TOKEN']}", "content-type": "application/json"}
 
@@ -44,13 +51,35 @@ class Job:
         """POSTs JSON (without a body: a GET), and returns what is answered. Each route may be asked again."""
         return json.loads(fetch(self.url + path, self.headers, None if body is None else json.dumps(body).encode())[1])
 
-    def heartbeat(self, **said):
-        return self.call("heartbeat", {"node": self.node, **said})
+    @contextlib.contextmanager
+    def beating(self, seconds):
+        """Says every so often that the node is there: one that is silent loses its leases."""
+        stop = threading.Event()
+
+        def beat():
+            while not stop.wait(seconds):
+                said = dict(self.said)
+                if not math.isfinite(said.get("loss") or 0):  # NaN is no JSON.
+                    said["loss"] = None
+                with contextlib.suppress(Exception):  # The next one may be heard.
+                    self.call("heartbeat", {"node": self.node, **said})
+
+        threading.Thread(target=beat, daemon=True).start()
+        try:
+            yield
+        finally:
+            stop.set()
 
     def lease(self, count, via="edge", epoch=None):
         """Up to `count` units. One `request` is one lease however often it is asked: a lost answer loses none."""
         asked = {"node": self.node, "request": uuid.uuid4().hex, "count": count, "via": via}
-        return self.call("leases", asked if epoch is None else {**asked, "epoch": epoch})
+        try:
+            return self.call("leases", asked if epoch is None else {**asked, "epoch": epoch})
+        except Refused as refused:  # Another node has finished the job, or is about to.
+            if refused.code not in ("job-ended", "job-finishing"):
+                raise
+            state = "done" if refused.code == "job-ended" else "wait"
+            return {"state": state, "leases": [], "epoch": epoch, "retryAfterSeconds": 5}
 
     def ack(self, lease, outcome="done", **more):
         """What became of a unit. "expired": it is another node's by now, and must not be counted here."""

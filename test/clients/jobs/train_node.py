@@ -133,7 +133,7 @@ for epoch in range(first, given["epochs"]):
         outcome = dataset.job.ack(unit["lease"], bytes=len(body))
         note(outcome, epoch=epoch, unit=unit["unit"], key=part["key"], attempt=unit["attempt"])
         lessons[unit["unit"]] = taught
-        dataset.said = {"epoch": epoch, "step": unit["unit"], "loss": taught[0] / taught[1]}
+        dataset.job.said = {"epoch": epoch, "step": unit["unit"], "loss": taught[0] / taught[1]}
         if given.get("saveAt") == [epoch, len(lessons)]:
             weights = model.state_dict()
             state = save(dataset.job, f"{PREFIX}checkpoints/", "middle", lambda: {

@@ -15,9 +15,12 @@ source = json.loads(Path(given["raster"]).read_text(encoding="utf-8"))
 expected = np.array(source["values"]).reshape(source["height"], source["width"])
 seen = np.zeros(expected.shape, dtype=int)
 wrong, chunks = 0, 0
-for unit in ZarrUnits("node-0"):
+units = ZarrUnits("node-0")
+for unit in units:
     for _path, selection, values in unit["chunks"]:
         chunks += 1
         seen[selection] += 1
         wrong += int((values != expected[selection]).sum())
+    if not units.done(unit):
+        sys.exit(f"unit {unit['unit']} was another node's")
 print(json.dumps({"chunks": chunks, "wrong": wrong, "once": int((seen == 1).sum()), "more": int((seen > 1).sum())}))

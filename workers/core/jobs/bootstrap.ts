@@ -94,7 +94,7 @@ case $command in
   leases)
     case \${1:-1} in
       *[!0-9]*) ask POST /leases "$(json "$1")" ;;
-      *) ask POST /leases "{\\"node\\":\\"$PENSTOCK_NODE\\",\\"request\\":\\"$(date +%s).$$\\",\\"count\\":\${1:-1}}" ;;
+      *) ask POST /leases "{\\"node\\":\\"$PENSTOCK_NODE\\",\\"request\\":\\"$(od -An -N16 -tx1 /dev/urandom | tr -d ' \\n')\\",\\"count\\":\${1:-1}}" ;;
     esac
     ;;
   acks | urls | outputs | outputs/parts | outputs/commit | outputs/abort)
