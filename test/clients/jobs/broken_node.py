@@ -1,0 +1,19 @@
+"""The examples' client where answers break off in the middle, and where a loss is no number."""
+
+import json
+import os
+import sys
+import time
+
+given = json.load(sys.stdin)
+sys.path.insert(0, given["examples"])
+os.environ["PENSTOCK_URL"] = given["url"]
+
+from penstock_job import Job, fetch  # noqa: E402
+
+_, body = fetch(f"{given['url']}/object", {})
+job = Job("node-0")
+job.said = {"step": 1, "loss": float("nan")}
+with job.beating(0.05):
+    time.sleep(1.5)
+print(json.dumps({"body": body.decode()}))
