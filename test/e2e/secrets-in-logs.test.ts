@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { createClient, followMigration } from "../harness/client.ts";
+import { type Client, createClient, followMigration } from "../harness/client.ts";
 import { type Instance, sleep } from "../harness/instance.ts";
 import { fillSource, type Source, startLocalSource } from "../harness/local-source.ts";
 import { type InstanceSecrets, startFreshInstance } from "./fresh-instance.ts";
@@ -79,7 +79,55 @@ async function journey(): Promise<void> {
       await send(signed, { method: request.method, headers, ...(isPut ? { body: "abc" } : {}) });
     }
   }
+  await work(job, node);
   await node.call("POST", `/v1/jobs/${job.id}/finish`, {});
+}
+
+/** What a node does by leases, with outputs and events: each with secrets of its own. */
+async function work(job: Minted, node: Client): Promise<void> {
+  const root = `/v1/jobs/${job.id}`;
+  const bearer = { authorization: `Bearer ${job.token}` };
+  const signatureOf = (url: string) => /X-Amz-Signature=([0-9a-f]{64})/.exec(url)?.[1] ?? "";
+  const refreshed = await node.call<Minted>("POST", `${root}/token`, {});
+  secrets.set("the job's capability, made anew", refreshed.read.capability);
+  await send(`${instance.url}${root}/bootstrap`, { headers: bearer });
+  const lease = { node: "n", request: "r", count: 8 };
+  const { leases } = await node.call<{
+    leases: { lease: string; parts: { url: string; headers: Record<string, string> }[] }[];
+  }>("POST", `${root}/leases`, lease);
+  const [part] = leases.flatMap(({ parts }) => parts);
+  secrets.set("a lease's URL", signatureOf(part?.url ?? ""));
+  await send(part?.url ?? "", { headers: part?.headers ?? {} });
+  const size = 6 * 1024 * 1024;
+  const announced = { outputs: [{ key: "out/parts", size, multipart: true }] };
+  const { outputs } = await node.call<{ outputs: { parts: { url: string }[] }[] }>(
+    "POST",
+    `${root}/outputs`,
+    announced,
+  );
+  const url = outputs[0]?.parts[0]?.url ?? "";
+  secrets.set("a part's URL", signatureOf(url));
+  secrets.set("an upload's id", new URL(url).searchParams.get("uploadId") ?? "");
+  await node.call("POST", `${root}/outputs/abort`, { keys: ["out/parts"] });
+  const saved = { outputs: [{ key: "out/saved", size: 3 }], checkpoint: "one" };
+  const put = await node.call<{ outputs: { url: string; headers: Record<string, string> }[] }>(
+    "POST",
+    `${root}/outputs`,
+    saved,
+  );
+  await send(put.outputs[0]?.url ?? "", { method: "PUT", headers: put.outputs[0]?.headers ?? {}, body: "abc" });
+  await node.call("POST", `${root}/outputs/commit`, { checkpoint: "one" });
+  const latest = await node.call<{ outputs: { url: string }[] }>("GET", `${root}/checkpoints/latest`);
+  secrets.set("a checkpoint's URL", signatureOf(latest.outputs[0]?.url ?? ""));
+  const gone = new AbortController();
+  const events = await fetch(`${instance.url}${root}/events`, { headers: bearer, signal: gone.signal });
+  await events.body?.getReader().read();
+  gone.abort();
+  // The units go back, so that the job may finish.
+  await node.call("POST", `${root}/acks`, {
+    node: "n",
+    acks: leases.map(({ lease: ticket }) => ({ lease: ticket, outcome: "done" })),
+  });
 }
 
 /** Everything again where it does not belong: in headers, paths, queries and bodies of every kind of route. */
@@ -124,7 +172,7 @@ it("finds no token, signature, key or claim in anything that the Worker logs", a
   expect(ours.match(/"requestId"/g)?.length).toBeGreaterThan(12 * secrets.size);
   expect(ours).toContain('"path":"/t/…/local/in/0"');
 
-  expect([...secrets.keys()]).toHaveLength(14);
+  expect([...secrets.keys()]).toHaveLength(19);
   for (const [name, secret] of secrets) {
     expect(secret.length, name).toBeGreaterThan(20);
     const [, claims = secret, signature = secret] = secret.split(".");

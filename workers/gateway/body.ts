@@ -25,13 +25,40 @@ export async function readBody<T extends z.ZodType>(
       failure("unsupported-media-type", `The Content-Type is "${type.slice(0, 100)}"; send application/json.`),
     );
   }
+  if (isCrowded(bytes.value)) {
+    const rule = `The body may have ${VALUES_MAX} objects, lists and members in all`;
+    return fail(failure("body-too-large", wayOut === undefined ? `${rule}.` : `${rule}; ${wayOut}.`));
+  }
   let parsed: unknown;
   try {
-    parsed = JSON.parse(new TextDecoder("utf-8", { fatal: true, ignoreBOM: false }).decode(bytes.value));
+    const text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: false }).decode(bytes.value);
+    // A schema's record leaves this one out in silence.
+    if (PROTOTYPE.test(text)) return fail(failure("invalid-body", NO_PROTOTYPE, { field: "__proto__" }));
+    parsed = JSON.parse(text);
   } catch {
     return fail(failure("invalid-body", "The body is not JSON in UTF-8."));
   }
   return check(schema, parsed, "invalid-body");
+}
+
+const PROTOTYPE = /"__proto__"\s*:/;
+const NO_PROTOTYPE = '"__proto__" cannot be the name of a field here; take another one.';
+
+/** Ten thousand keys with what is said of each. */
+const VALUES_MAX = 250_000;
+const [QUOTE, BACKSLASH, COMMA, BRACE, BRACKET] = [0x22, 0x5c, 0x2c, 0x7b, 0x5b];
+
+/** Whether JSON would become far more in memory than its bytes: sixteen million of them may be five million objects. */
+function isCrowded(bytes: Uint8Array): boolean {
+  if (bytes.length <= VALUES_MAX) return false;
+  let [values, isText] = [0, false];
+  for (let at = 0; at < bytes.length; at++) {
+    const byte = bytes[at];
+    if (isText && byte === BACKSLASH) at++;
+    else if (byte === QUOTE) isText = !isText;
+    else if (!isText && (byte === COMMA || byte === BRACE || byte === BRACKET) && ++values > VALUES_MAX) return true;
+  }
+  return false;
 }
 
 /**

@@ -1,5 +1,8 @@
-/** What our tokens look like wherever a client has put them: a JWT's header is JSON, and `{"` in base64url is `eyJ`. */
-const TOKEN = /eyJ[\w-]*(?:(?:\.|%2e)[\w-]*)*/gi;
+/**
+ * What our tokens look like wherever a client has put them: a JWT's header is JSON, and `{"` in base64url is `eyJ`; R2's
+ * session tokens are base64 of `jwt/` and a JWT, in which a slash may stand.
+ */
+const TOKEN = /eyJ[\w-]*(?:(?:\.|%2e)[\w-]*)*|and0L2V5[\w+/=%-]*/gi;
 
 /**
  * A path as it may be logged: a capability in it is left out, and so is any token of ours that was put where none

@@ -1,6 +1,6 @@
 /** What a job's nodes send, each the body of one route. */
 import * as z from "zod";
-import { METRICS_MAX, PRESIGN_MAX_SECONDS, PUT_MAX_BYTES, URLS_MAX_KEYS } from "../limits.ts";
+import { OUTPUTS_MAX, METRICS_MAX, PRESIGN_MAX_SECONDS, PUT_MAX_BYTES, URLS_MAX_KEYS } from "../limits.ts";
 import { nameSchema } from "../manifest/dataset.ts";
 import { OWN_NAMES } from "./series.ts";
 
@@ -61,7 +61,7 @@ export const urlsBodySchema = z.discriminatedUnion("method", [
         }),
       )
       .min(1)
-      .max(URLS_MAX_KEYS),
+      .max(OUTPUTS_MAX),
     expiresSeconds,
   }),
 ]);

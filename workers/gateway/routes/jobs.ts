@@ -12,7 +12,7 @@ import { type FinishBody, finishBodySchema, heartbeatBodySchema } from "../../co
 import { checkHashed } from "../../core/jobs/outputs.ts";
 import { checkOutputPrefix, jobBodySchema } from "../../core/jobs/request.ts";
 import { parseState } from "../../core/jobs/resume.ts";
-import { URLS_BODY_MAX_BYTES } from "../../core/limits.ts";
+import { BODY_MAX_BYTES, URLS_BODY_MAX_BYTES } from "../../core/limits.ts";
 import type { Row } from "../../core/manifest/row.ts";
 import { storeKey } from "../../core/migration/join.ts";
 import { fail, ok, type Result } from "../../core/result.ts";
@@ -33,7 +33,7 @@ import { bootstrapLine } from "./job-access.ts";
  * that its nodes read by, and a second capability, `readOutputs`, for what they put out themselves.
  */
 export async function create(c: Ctx): Promise<Response> {
-  const body = await readBody(c, jobBodySchema);
+  const body = await readBody(c, jobBodySchema, BODY_MAX_BYTES, { wayOut: "name keys by prefixes or globs" });
   if (!body.ok) return refuse(c, body.failure);
   const [datasetName = "", versionText = "live"] = body.value.dataset.split("@");
   const refused = datasetAllowed(tokenOf(c), datasetName) ?? checkOutputPrefix(body.value);
@@ -118,9 +118,14 @@ export async function list(c: Ctx): Promise<Response> {
 export async function cancel(c: Ctx): Promise<Response> {
   const job = await findJob(c);
   if (!job.ok) return refuse(c, job.failure);
-  const cancelled = await jobOf(c.env, job.value.spec.id).cancel();
-  if (!cancelled.ok) return refuse(c, cancelled.failure);
-  return answer(c, { id: job.value.spec.id, state: cancelled.value, ...revocation(c, job.value.spec, Date.now()) });
+  const { spec } = job.value;
+  const cancelled = await jobOf(c.env, spec.id).cancel();
+  // A cancel whose answer was lost is asked again, and is no error; two may come at once.
+  const now = cancelled.ok ? ok(job.value) : await findJob(c);
+  if (!now.ok) return refuse(c, now.failure);
+  if (!cancelled.ok && now.value.state !== "cancelled") return refuse(c, cancelled.failure);
+  const endedAt = now.value.endedAt ?? Date.now();
+  return answer(c, { id: spec.id, state: "cancelled", ...revocation(c, spec, endedAt) });
 }
 
 /** When what a job's nodes hold is of no use any more, at the latest. */
