@@ -121,11 +121,11 @@ export async function cancel(c: Ctx): Promise<Response> {
   const { spec } = job.value;
   const cancelled = await jobOf(c.env, spec.id).cancel();
   // A cancel whose answer was lost is asked again, and is no error; two may come at once.
-  const now = cancelled.ok ? ok(job.value) : await findJob(c);
-  if (!now.ok) return refuse(c, now.failure);
-  if (!cancelled.ok && now.value.state !== "cancelled") return refuse(c, cancelled.failure);
-  const endedAt = now.value.endedAt ?? Date.now();
-  return answer(c, { id: spec.id, state: "cancelled", ...revocation(c, spec, endedAt) });
+  const after = await findJob(c);
+  if (!after.ok) return refuse(c, after.failure);
+  const { state, endedAt } = after.value;
+  if (!cancelled.ok && state !== "cancelled") return refuse(c, cancelled.failure);
+  return answer(c, { id: spec.id, state, ...revocation(c, spec, endedAt ?? Date.now()) });
 }
 
 /** When what a job's nodes hold is of no use any more, at the latest. */
