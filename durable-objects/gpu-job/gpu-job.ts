@@ -175,7 +175,7 @@ export class GpuJob extends DurableObject<Env> {
   /** @returns the state that the job is in, and its epoch */
   async heartbeat(node: string, said: Said = {}): Promise<Result<{ state: JobState; epoch: number }>> {
     return this.#life.act({ type: "heartbeat" }, ({ now, state }) => {
-      const heard = this.#nodes.hear(node, now, said);
+      const heard = this.#nodes.hear(node, now, this.#silentSince(now), said);
       if (!heard.ok) return heard;
       const added = this.#series.add(said, now);
       return added.ok ? ok({ state, epoch: this.#watch.epoch }) : added;
@@ -190,15 +190,22 @@ export class GpuJob extends DurableObject<Env> {
     return this.#life.act({ type: "heartbeat" }, ({ now, state }) => {
       if (state === "finishing")
         return fail(failure("job-finishing", "The job is being finished: nothing is handed out."));
-      const heard = this.#nodes.hear(node, now);
-      return heard.ok ? this.#leases.lease({ node, ...asked }, now) : heard;
+      const silentSince = this.#silentSince(now);
+      const heard = this.#nodes.hear(node, now, silentSince);
+      const isAlone = () => this.#nodes.isAlone(node, silentSince);
+      return heard.ok ? this.#leases.lease({ node, ...asked, isAlone }, now) : heard;
     });
+  }
+
+  /** Leases of one answer of `lease`, of which the node was not told: they are as if they had not been given. */
+  async giveBack(node: string, leases: string[]): Promise<Result<Progress>> {
+    return this.#life.act(null, ({ now }) => this.#leases.giveBack(node, leases, now));
   }
 
   /** What came of a node's leases; it is heard by that. */
   async ack(node: string, acks: readonly Ack[]): Promise<Result<AckAnswer>> {
     return this.#life.act({ type: "heartbeat" }, ({ now }) => {
-      const heard = this.#nodes.hear(node, now);
+      const heard = this.#nodes.hear(node, now, this.#silentSince(now));
       if (!heard.ok) return heard;
       const acknowledged = this.#leases.ack(node, acks, now);
       if (!acknowledged.ok) return acknowledged;
@@ -348,6 +355,11 @@ export class GpuJob extends DurableObject<Env> {
 
   override async alarm(): Promise<void> {
     await this.#life.alarm(() => this.#clean());
+  }
+
+  /** Who was heard last then, or before, is silent now: milliseconds since 1970. */
+  #silentSince(now: number): number {
+    return now - (this.#life.spec?.heartbeatTimeoutSeconds ?? 0) * 1000;
   }
 
   #commit(spec: JobSpec, rows: readonly Row[], now: number): Result<null> {

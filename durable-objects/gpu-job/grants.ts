@@ -9,6 +9,8 @@ export interface Grant {
   expiresAt: number;
   /** Since when the node is at it: its grant, or its last acknowledgement of it. */
   busySince: number;
+  /** How often the node was told of it. */
+  answered: number;
   held: Held[];
 }
 type Row = Omit<Grant, "held"> & { held: string } & Record<string, SqlStorageValue>;
@@ -29,6 +31,7 @@ export class Grants {
       request TEXT NOT NULL,        -- the node's own name of the request: asked again, it is this grant
       expires_at INTEGER NOT NULL,
       busy_since INTEGER NOT NULL,
+      answered INTEGER NOT NULL DEFAULT 1,
       held TEXT NOT NULL,           -- what is not settled of it: a JSON array of [position, attempt]
       UNIQUE (node, request)
     )`;
@@ -58,6 +61,21 @@ export class Grants {
       const text = JSON.stringify(held);
       this.#sql.exec("UPDATE lease_grant SET held = ?, busy_since = ? WHERE seq = ?", text, busySince, seq);
     }
+  }
+
+  /** The node is told of it once more. */
+  answerAgain({ seq }: Grant): void {
+    this.#sql.exec("UPDATE lease_grant SET answered = answered + 1 WHERE seq = ?", seq);
+  }
+
+  /** How many units the node holds. */
+  heldBy(node: string): number {
+    return this.#sql
+      .exec<{ n: number }>(
+        "SELECT coalesce(sum(json_array_length(held)), 0) AS n FROM lease_grant WHERE node = ?",
+        node,
+      )
+      .one().n;
   }
 
   ofRequest(node: string, request: string): Grant | null {
@@ -119,11 +137,18 @@ export class Grants {
   #select(condition: string, ...bound: (string | number)[]): Grant[] {
     return this.#sql
       .exec<Row>(
-        `SELECT seq, node, expires_at AS expiresAt, busy_since AS busySince, held FROM lease_grant
+        `SELECT seq, node, expires_at AS expiresAt, busy_since AS busySince, answered, held FROM lease_grant
            WHERE ${condition} ORDER BY seq`,
         ...bound,
       )
       .toArray()
       .map((row) => ({ ...row, held: JSON.parse(row.held) as Held[] }));
   }
+}
+
+/** Takes a ticket's position, of which a grant has one attempt, out of it; false: it is not there any more. */
+export function takeOut({ held }: Grant, { position }: { position: number }): boolean {
+  const index = held.findIndex(([each]) => each === position);
+  if (index !== -1) held.splice(index, 1);
+  return index !== -1;
 }

@@ -2,11 +2,14 @@ import { type Failure, failure } from "../../workers/core/failure.ts";
 import type { JobSpec } from "../../workers/core/jobs/job.ts";
 import type { Ack, AckAnswer, AckOutcome, FailedUnit, LeaseAnswer, Progress } from "../../workers/core/jobs/lease.ts";
 import { FAILURES_TOLD_MAX, type Resume } from "../../workers/core/jobs/resume.ts";
-import { formatTicket, parseTicket, type Ticket } from "../../workers/core/jobs/ticket.ts";
+import { formatTicket, type Ticket } from "../../workers/core/jobs/ticket.ts";
+import { NODE_UNITS_MAX } from "../../workers/core/limits.ts";
 import { fail, ok, type Result } from "../../workers/core/result.ts";
+import { parseTickets } from "./acknowledged.ts";
 import { Epochs, type Standing } from "./epochs.ts";
-import { type Grant, Grants, type Held } from "./grants.ts";
+import { type Grant, Grants, takeOut } from "./grants.ts";
 import { type Ending, Returned } from "./returned.ts";
+import { type Asked, takeUnits, tooManyLeases, untakeUnit } from "./taking.ts";
 
 /** Nodes that `units-out` names. */
 const NODES_NAMED = 5;
@@ -55,9 +58,9 @@ export class Leases {
     this.#save(at, now);
   }
 
-  /** Up to `count` units for a node that was heard just now. */
+  /** Up to `count` units for a node that was heard just now; `too-many-leases` where it holds as many as it may. */
   lease(
-    { node, request, count, epoch }: { node: string; request: string; count: number; epoch: number | null },
+    { node, request, count, epoch, isAlone }: Asked & { request: string; epoch: number | null },
     now: number,
   ): Result<LeaseAnswer> {
     const spec = this.#spec;
@@ -74,13 +77,15 @@ export class Leases {
     if (epoch !== null && epoch > at.epoch) return nothing("wait", at.epoch);
     let grant = this.#grants.ofRequest(node, request);
     if (grant === null) {
-      const held = this.#take(at, node, count);
+      const room = NODE_UNITS_MAX - this.#grants.heldBy(node);
+      if (room <= 0 && at.waiting + spec.unitList.count - at.next > 0) return fail(tooManyLeases(node));
+      const held = takeUnits(at, this.#returned, spec, { node, isAlone, count: Math.min(count, room) }, now);
       if (held.length === 0) return nothing("wait", at.epoch);
       const expiresAt = Math.min(now + leaseSeconds * 1000, spec.expiresAt);
-      grant = { seq: ++at.grants, node, expiresAt, busySince: now, held };
+      grant = { seq: ++at.grants, node, expiresAt, busySince: now, answered: 1, held };
       this.#grants.add(grant, request, this.#silenceMs);
       this.#epochs.save(at);
-    }
+    } else this.#grants.answerAgain(grant);
     const { seq, expiresAt, held } = grant;
     const leases = held.map(([position, attempt]) => ({
       lease: formatTicket({ node, grant: seq, epoch: at.epoch, position, attempt }, this.#epochs.ticketKey),
@@ -96,14 +101,17 @@ export class Leases {
    * then. What is acknowledged again is answered as it was, with another outcome too: it counts once.
    */
   ack(node: string, acks: readonly Ack[], now: number): Result<{ answer: AckAnswer; credit: Credit }> {
-    const tickets = this.#parse(node, acks);
+    const leases = acks.map(({ lease }) => lease);
+    const tickets = parseTickets(node, leases, this.#epochs.ticketKey);
     if (!tickets.ok) return tickets;
     const at = this.#epochs.standing;
     const grants = new Map<number, Grant | null>();
     const [changed, credited] = [new Set<Grant>(), new Set<Grant>()];
     const credit: Credit = { done: 0, bytes: 0, busyMs: 0 };
     const settled: AckAnswer["acks"] = [];
-    for (const { ticket, ack } of tickets.value) {
+    for (const [index, ack] of acks.entries()) {
+      const ticket = tickets.value[index];
+      if (ticket === undefined) break;
       const grant = grants.get(ticket.grant) ?? this.#grants.numbered(ticket.grant);
       grants.set(ticket.grant, grant);
       const unit = this.#unitAt(ticket.epoch, ticket.position);
@@ -127,10 +135,34 @@ export class Leases {
     for (const grant of credited) credit.busyMs += now - grant.busySince;
     for (const grant of changed) this.#grants.keep({ ...grant, busySince: now });
     if (changed.size > 0) this.#save(at, now);
-    const epoch = tickets.value.reduce((latest, { ticket }) => Math.max(latest, ticket.epoch), 0);
+    const epoch = tickets.value.reduce((latest, ticket) => Math.max(latest, ticket.epoch), 0);
     const state = at.isOver ? "done" : epoch < at.epoch ? "epoch-done" : "epoch-open";
     const progress = this.#epochs.progressOf(epoch, at, this.#spec);
     return ok({ answer: { acks: settled, epoch, state, progress }, credit });
+  }
+
+  /**
+   * Takes leases back that nobody was told of, of one grant: it is as if they had not been given. Where the grant was answered
+   * twice, the other answer may have told of them: then they are released, as the node might have.
+   *
+   * @returns the progress after that
+   */
+  giveBack(node: string, leases: readonly string[], now: number): Result<Progress> {
+    const tickets = parseTickets(node, leases, this.#epochs.ticketKey);
+    if (!tickets.ok) return tickets;
+    const at = this.#epochs.standing;
+    const [first] = tickets.value;
+    const grant = first === undefined ? null : this.#grants.numbered(first.grant);
+    // From the last position on, so that what was taken last off the end of the order goes back there.
+    const back = tickets.value.toSorted((a, b) => b.position - a.position);
+    for (const ticket of back) {
+      if (grant === null || ticket.grant !== grant.seq || !takeOut(grant, ticket)) continue;
+      if (grant.answered > 1) this.#comeBack(at, ticket, { ending: "released", node, reason: "" }, now);
+      else untakeUnit(at, this.#returned, ticket);
+    }
+    if (grant !== null) this.#grants.keep(grant);
+    this.#epochs.save(at);
+    return ok(this.#epochs.progressOf(at.epoch, at, this.#spec));
   }
 
   /** Lets time pass: what ran out, or is in the hands of a node that fell silent, comes back. Call inside a transaction. */
@@ -203,41 +235,6 @@ export class Leases {
     return this.#grants.dueAt(this.#silenceMs);
   }
 
-  /** What waits comes first, then what is new; what the node itself could make nothing of comes last. */
-  #take(at: Standing, node: string, count: number): Held[] {
-    const { unitList } = this.#spec;
-    const held: Held[] = [];
-    const takeWaiting = (but: string | null) => {
-      if (at.waiting === 0 || held.length >= count) return;
-      const taken = this.#returned.take(at.epoch, count - held.length, but);
-      at.waiting -= taken.length;
-      held.push(...taken);
-    };
-    takeWaiting(node);
-    while (held.length < count && at.next < unitList.count) held.push([at.next++, 1]);
-    takeWaiting(null);
-    at.leased += held.length;
-    return held;
-  }
-
-  #parse(node: string, acks: readonly Ack[]): Result<{ ticket: Ticket; ack: Ack }[]> {
-    const parsed: { ticket: Ticket; ack: Ack }[] = [];
-    for (const [index, ack] of acks.entries()) {
-      const ticket = parseTicket(ack.lease, this.#epochs.ticketKey);
-      const field = `acks.${index}.lease`;
-      if (ticket === null) {
-        const detail = `${field}: is no lease that this job gave; send it as it was answered, or leave it out.`;
-        return fail(failure("unknown-lease", detail, { field }));
-      }
-      if (ticket.node !== node) {
-        const detail = `${field}: is the lease of "${ticket.node}"; a node acknowledges its own.`;
-        return fail(failure("not-your-lease", detail, { field }));
-      }
-      parsed.push({ ticket, ack });
-    }
-    return ok(parsed);
-  }
-
   /** How an attempt ended that is not out any more. */
   #outcomeOf(at: Standing, { epoch, position, attempt }: Ticket): AckOutcome {
     return epoch < at.knownFrom ? "expired" : this.#returned.outcomeOf(epoch, position, attempt);
@@ -288,11 +285,4 @@ export class Leases {
   get #silenceMs(): number {
     return this.#spec.heartbeatTimeoutSeconds * 1000;
   }
-}
-
-/** Takes a ticket's position, of which a grant has one attempt, out of it; false: it is not there any more. */
-function takeOut({ held }: Grant, { position }: Ticket): boolean {
-  const index = held.findIndex(([each]) => each === position);
-  if (index !== -1) held.splice(index, 1);
-  return index !== -1;
 }

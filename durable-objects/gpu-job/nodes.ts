@@ -20,6 +20,17 @@ export interface NodeRow {
   lossAt: number | null;
 }
 
+/** The row of all whose own rows made room for others: no node has this name. */
+const GONE = "";
+/** What is counted on of a row that is folded. */
+type Folded = Pick<NodeRow, "firstHeardAt" | "lastHeardAt" | "done" | "bytes" | "busyMs"> &
+  Record<string, SqlStorageValue>;
+const FOLDED = "first_heard_at AS firstHeardAt, last_heard_at AS lastHeardAt, done, bytes, busy_ms AS busyMs";
+
+const TOO_MANY =
+  `node: the job has ${NODES_MAX} nodes that are heard or hold units, and may have no more; let a machine that comes back ` +
+  `keep its name, or wait until one has been silent for the job's heartbeatTimeoutSeconds.`;
+
 /** The nodes of a job: a row each, since each is heard by itself. */
 export class Nodes {
   readonly #sql: SqlStorage;
@@ -47,18 +58,65 @@ export class Nodes {
   }
 
   /**
-   * Notes that a node was heard, by whatever it asked.
+   * Notes that a node was heard, by whatever it asked. Where the job has as many as it may, a new one takes the place of the one
+   * that was silent longest, and has nothing out: what that did is counted on, under no name.
    *
+   * @param silentSince who was heard last then, or before, is silent: milliseconds since 1970
    * @param said by a heartbeat: what it leaves out stays as it was; a loss of null says that there is none
    */
-  hear(name: string, now: number, said: Said = {}): Result<null> {
+  hear(name: string, now: number, silentSince: number, said: Said = {}): Result<null> {
     if (this.#lastHeardAt !== undefined) this.#lastHeardAt = Math.max(this.#lastHeardAt ?? now, now);
     if (this.#heardAgain(name, now, said)) return ok(null);
-    const { n } = this.#sql.exec<{ n: number }>("SELECT count(*) AS n FROM node").one();
-    if (n >= NODES_MAX) return fail(failure("invalid-body", `A job may have ${NODES_MAX} nodes.`, { field: "node" }));
+    const { n } = this.#sql.exec<{ n: number }>("SELECT count(*) AS n FROM node WHERE name <> ?", GONE).one();
+    if (n >= NODES_MAX && !this.#foldOne(silentSince))
+      return fail(failure("invalid-body", TOO_MANY, { field: "node" }));
     this.#sql.exec("INSERT INTO node (name, first_heard_at, last_heard_at) VALUES (?, ?, ?)", name, now, now);
     this.#heardAgain(name, now, said);
     return ok(null);
+  }
+
+  /** Makes room for a node; false: all are heard still, or hold units. */
+  #foldOne(silentSince: number): boolean {
+    const [gone] = this.#sql
+      .exec<Folded & { name: string }>(
+        `DELETE FROM node WHERE name = (
+             SELECT name FROM node WHERE name <> ? AND last_heard_at <= ? AND name NOT IN (SELECT node FROM lease_grant)
+             ORDER BY last_heard_at LIMIT 1)
+           RETURNING ${FOLDED}`,
+        GONE,
+        silentSince,
+      )
+      .toArray();
+    if (gone === undefined) return false;
+    this.#sql.exec(
+      `INSERT INTO node (name, first_heard_at, last_heard_at, done, bytes, busy_ms) VALUES (?, ?, ?, ?, ?, ?)
+         ON CONFLICT DO UPDATE SET first_heard_at = min(first_heard_at, excluded.first_heard_at),
+           last_heard_at = max(last_heard_at, excluded.last_heard_at), done = done + excluded.done,
+           bytes = bytes + excluded.bytes, busy_ms = busy_ms + excluded.busy_ms`,
+      GONE,
+      gone.firstHeardAt,
+      gone.lastHeardAt,
+      gone.done,
+      gone.bytes,
+      gone.busyMs,
+    );
+    return true;
+  }
+
+  /** What those did together whose rows were folded; null: none were. */
+  get gone(): Folded | null {
+    return this.#sql.exec<Folded>(`SELECT ${FOLDED} FROM node WHERE name = ?`, GONE).toArray()[0] ?? null;
+  }
+
+  /** Whether no other node was heard after that. */
+  isAlone(name: string, silentSince: number): boolean {
+    const others = this.#sql.exec(
+      "SELECT 1 FROM node WHERE name NOT IN (?, ?) AND last_heard_at > ? LIMIT 1",
+      name,
+      GONE,
+      silentSince,
+    );
+    return others.toArray().length === 0;
   }
 
   /** One row written, whatever it said: a job of 500 nodes hears some 17 of them a second. */
@@ -109,7 +167,8 @@ export class Nodes {
       .exec<NodeRow & Record<string, SqlStorageValue>>(
         `SELECT name, first_heard_at AS firstHeardAt, last_heard_at AS lastHeardAt, done, bytes, busy_ms AS busyMs,
              step, epoch, loss, loss_at AS lossAt
-           FROM node ORDER BY name`,
+           FROM node WHERE name <> ? ORDER BY name`,
+        GONE,
       )
       .toArray();
   }

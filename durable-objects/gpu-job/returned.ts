@@ -111,28 +111,52 @@ export class Returned {
   /**
    * Takes up to `limit` waiting positions, those that wait longest first, each with the number of the attempt that begins.
    *
-   * @param but where a node is named, none of those that it said failed: a node that can make nothing of any unit would take
-   *   up all attempts of each, before another is asked
+   * One that was never handed out leaves no row: it is like any other that is out for the first time.
+   *
+   * @param but none of those that the node said failed, but for what waits since `until` or longer (milliseconds since 1970): a
+   *   node that can make nothing of any unit would take up all attempts of each, before another is asked. Null: any
    */
-  take(epoch: number, limit: number, but: string | null): [position: number, attempt: number][] {
+  take(
+    epoch: number,
+    limit: number,
+    but: { node: string; until: number } | null,
+  ): [position: number, attempt: number][] {
     const waiting = this.#sql
       .exec<{ position: number; attempt: number }>(
         `SELECT position, attempt FROM (
              SELECT position, attempt, failed_by, since FROM returned
              WHERE place = 'waiting' ORDER BY since, position LIMIT ?1 + ${LOOKED_THROUGH_MAX})
-           WHERE ?2 IS NULL OR failed_by IS NOT ?2 ORDER BY since, position LIMIT ?1`,
+           WHERE ?2 IS NULL OR failed_by IS NOT ?2 OR since <= ?3 ORDER BY since, position LIMIT ?1`,
         limit,
-        but,
+        but?.node ?? null,
+        but?.until ?? 0,
       )
       .toArray();
     if (waiting.length === 0) return [];
+    const positions = JSON.stringify(waiting.map(({ position }) => position));
+    this.#sql.exec(
+      `DELETE FROM returned WHERE epoch = ? AND attempt = 0 AND position IN (SELECT value FROM json_each(?))`,
+      epoch,
+      positions,
+    );
     this.#sql.exec(
       `UPDATE returned SET place = 'out', attempt = attempt + 1
          WHERE epoch = ? AND position IN (SELECT value FROM json_each(?))`,
       epoch,
-      JSON.stringify(waiting.map(({ position }) => position)),
+      positions,
     );
     return waiting.map(({ position, attempt }) => [position, attempt + 1]);
+  }
+
+  /** Undoes a `take` of a position that nobody was told of. */
+  untake(epoch: number, position: number, attempt: number): void {
+    this.#sql.exec(
+      `INSERT INTO returned (epoch, position, attempt, failures, place, endings, since) VALUES (?1, ?2, ?3, 0, 'waiting', '', 0)
+         ON CONFLICT DO UPDATE SET attempt = ?3, place = 'waiting'`,
+      epoch,
+      position,
+      attempt - 1,
+    );
   }
 
   /** How an attempt of a position ended that is not out any more: as it was answered, however late it is asked again. */

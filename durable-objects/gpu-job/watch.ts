@@ -74,7 +74,8 @@ export class Watch {
     }));
     const acknowledged: Acknowledged = { units: 0, bytes: 0 };
     let firstHeardAt = at;
-    for (const row of rows) {
+    const { gone } = this.#nodes;
+    for (const row of gone === null ? rows : [gone, ...rows]) {
       acknowledged.units += row.done;
       acknowledged.bytes += row.bytes;
       firstHeardAt = Math.min(firstHeardAt, row.firstHeardAt);

@@ -152,7 +152,7 @@ describe("leases of one job", () => {
     expect(await of.lease("b", 1)).toMatchObject({ state: "done", epoch: 1, leases: [], progress: { done: 2 } });
   });
 
-  it("of a unit that a node failed go to another node, and to it alone when nothing else is left", async () => {
+  it("of a unit that a node failed go to another node, and to it only when no other is heard", async () => {
     const of = await leasingJob(3, { units: { shuffle: false } });
     const [first] = (await of.lease("bad", 1)).leases;
     must(await of.job.ack("bad", [{ lease: first?.lease ?? "", outcome: "failed", reason: "no CUDA" }]));
@@ -160,7 +160,38 @@ describe("leases of one job", () => {
     const good = await of.lease("good", 1);
     expect(good.leases).toMatchObject([{ unit: 0, attempt: 2 }]);
     must(await of.job.ack("good", [{ lease: good.leases[0]?.lease ?? "", outcome: "failed", reason: "too" }]));
-    expect((await of.lease("good", 3)).leases).toMatchObject([{ unit: 2 }, { unit: 0, attempt: 3 }]);
+    expect((await of.lease("good", 3)).leases).toMatchObject([{ unit: 2 }]);
+    expect(await of.lease("good", 3)).toMatchObject({ state: "wait", leases: [] });
+    for (let second = 0; second < 2; second++) {
+      vi.setSystemTime(Date.now() + 30_000);
+      must(await of.job.heartbeat("good"));
+    }
+    expect((await of.lease("good", 3)).leases).toMatchObject([{ unit: 1 }, { unit: 0, attempt: 3 }]);
+  });
+
+  it("that a node fails one and all give no unit up while another node is well", async () => {
+    const of = await leasingJob(100, { units: { maxAttempts: 2 } });
+    await of.lease("good", 1); // Busy with one unit, as a training step is.
+    for (;;) {
+      const { leases } = await of.lease("bad", 20);
+      if (leases.length === 0) break;
+      const acks = leases.map(({ lease }) => ({ lease, outcome: "failed" as const, reason: "no GPU" }));
+      must(await of.job.ack("bad", acks));
+    }
+    expect(must(await of.job.status()).progress).toMatchObject({ failed: 0, waiting: 99, leased: 1 });
+  });
+
+  it("of a unit that a node failed are its own after as long as a lease lasts, if nobody came for it", async () => {
+    const of = await leasingJob(1);
+    must(await of.job.heartbeat("watcher"));
+    const [first] = (await of.lease("only", 1)).leases;
+    must(await of.job.ack("only", [{ lease: first?.lease ?? "", outcome: "failed", reason: "once" }]));
+    const later = async (seconds: number) => {
+      vi.setSystemTime(Date.now() + seconds * 1000);
+      must(await of.job.heartbeat("watcher"));
+      return (await of.lease("only", 1)).leases.length;
+    };
+    expect([await later(50), await later(49), await later(1)]).toEqual([0, 0, 1]);
   });
 
   it("that are released, however often, give no unit up", async () => {

@@ -1,15 +1,9 @@
 import { env } from "cloudflare:workers";
 import { beforeAll, beforeEach, afterEach, describe, expect, it, vi } from "vitest";
-import { configOf } from "../../workers/adapters/config.ts";
-import { newId } from "../../workers/adapters/ids.ts";
-import { tokensOf } from "../../workers/adapters/tokens.ts";
-import { writeUnits } from "../../workers/adapters/unit-lists.ts";
-import type { Part, Unit } from "../../workers/core/jobs/units/unit.ts";
-import { ok } from "../../workers/core/result.ts";
+import type { Part } from "../../workers/core/jobs/units/unit.ts";
 import { ADMIN, api, type ApiAnswer, apiTokens } from "./harness/api.ts";
 import { fillDataset } from "./harness/filled.ts";
-import { jobSpec } from "./harness/job.ts";
-import { leasingJob } from "./harness/leasing.ts";
+import { listedJob } from "./harness/listed-job.ts";
 import { must } from "./harness/run.ts";
 
 const NAME = "leased";
@@ -42,27 +36,8 @@ beforeAll(async () => {
 beforeEach(() => void vi.useFakeTimers({ toFake: ["Date"], now: Math.ceil(Date.now() / 1000) * 1000 }));
 afterEach(() => void vi.useRealTimers());
 
-async function* listOf(parts: readonly Part[][]) {
-  for (const some of parts) {
-    const unit: Unit = { parts: some, bytes: some.reduce((sum, { size }) => sum + size, 0) };
-    yield ok(unit);
-  }
-}
-
-/** A job whose units are these, in the order of their list, as the gateway makes them; and its token. */
-async function job(parts = PARTS, more: Parameters<typeof leasingJob>[1] = {}) {
-  const id = newId("job", Date.now());
-  const unitList = must(await writeUnits(env, id, listOf(parts)));
-  const input = { ...jobSpec().input, prefixes: [""] };
-  const dataset = { datasetName: NAME, datasetId, prefix: `${NAME}/`, version: "1", input };
-  const units = { shuffle: false, ...more.units };
-  const leasing = await leasingJob(parts.length, { id, unitList, ...dataset, ...more, units });
-  const tokens = tokensOf(seen, must(configOf(seen)));
-  const seconds = Math.floor(Date.now() / 1000);
-  const token = await tokens.mintJobToken({ job: id, ds: datasetId, nbf: seconds, exp: seconds + 86_400, jti: "j" });
-  const post = (route: string, body: unknown, by = token) => api(seen, `POST /v1/jobs/${id}/${route}`, body, by);
-  return { ...leasing, token, post };
-}
+const job = (parts = PARTS, more: Parameters<typeof listedJob>[3] = {}) =>
+  listedJob(seen, { name: NAME, id: datasetId }, parts, more);
 const asking = { node: "node-0", request: "r.1", count: 2 };
 const iso = (afterSeconds: number) => new Date(Date.now() + afterSeconds * 1000).toISOString();
 interface AnsweredPart {
@@ -142,16 +117,6 @@ describe("POST /v1/jobs/:id/leases", () => {
       progress: { units: 3, done: 3, leased: 0, waiting: 0, failed: 0 },
     });
     expect((await post("leases", other)).body).toMatchObject({ state: "done", retryAfterSeconds: null });
-  });
-
-  it("gives back at once what is too much for one answer", async () => {
-    const large = Array.from({ length: 6 }, () => Array.from({ length: 1000 }, () => ({ key: "a.txt", size: 4 })));
-    const { post } = await job(large);
-    const first = await post("leases", { ...asking, count: 6 });
-    expect(leasesOf(first).map(({ unit }) => unit)).toEqual([0, 1, 2, 3]);
-    expect(first.body).toMatchObject({ progress: { leased: 4, waiting: 2 } });
-    const second = await post("leases", { ...asking, node: "node-1", count: 6 });
-    expect(second.body).toMatchObject({ leases: [{ unit: 4, attempt: 2 }, { unit: 5 }] });
   });
 
   it("whose list of units is away is answered when it is back, with the same leases", async () => {

@@ -30,12 +30,22 @@ const kept = new WeighedMemo<UnitIndex | readonly Unit[]>(KEPT_BYTES);
 /** What parsed JSON takes of memory, in bytes of its text: of short arrays of short texts and numbers. */
 const PARSED_WEIGHT = 5;
 
-/** What is said of a list: how many units it has, their bytes, and the hex SHA-256 of its pages. */
+/** What is said of a list: how many units it has, their bytes, and a digest in hex; how many parts, and bytes as it is stored. */
 export interface UnitListSummary {
   count: number;
   bytes: number;
   digest: string;
+  parts: number;
+  listBytes: number;
 }
+
+/** What is read of units at once: of more of them, the first. */
+export interface UnitBounds {
+  parts: number;
+  /** Of the list. */
+  listBytes: number;
+}
+const UNBOUNDED: UnitBounds = { parts: Infinity, listBytes: Infinity };
 
 /**
  * Writes the list of a job that is not there yet. Whatever ends it leaves objects that nobody names; where a unit is a failure,
@@ -63,6 +73,8 @@ class ListWriter {
   #collected: UnitPage[] = [];
   #collectedBytes = 0;
   #bytes = 0;
+  #parts = 0;
+  #listBytes = 0;
   #hash = "";
 
   constructor(store: ObjectStore, jobId: string) {
@@ -71,7 +83,8 @@ class ListWriter {
   }
 
   get summary(): UnitListSummary {
-    return { count: this.#pages.count, bytes: this.#bytes, digest: this.#hash };
+    const [count, bytes, digest] = [this.#pages.count, this.#bytes, this.#hash];
+    return { count, bytes, digest, parts: this.#parts, listBytes: this.#listBytes };
   }
 
   async takeAll(units: AsyncIterable<Result<Unit>>): Promise<Failure | null> {
@@ -79,6 +92,7 @@ class ListWriter {
       if (!unit.ok) return unit.failure;
       if (this.#pages.count === UNITS_MAX) return tooManyUnits();
       this.#bytes += unit.value.bytes;
+      this.#parts += unit.value.parts.length;
       const page = this.#pages.push(unit.value);
       const failed = page === null ? null : await this.#collect(page);
       if (failed !== null) return failed;
@@ -115,6 +129,7 @@ class ListWriter {
     if (failed !== null) return failed;
     this.#collected.push(page);
     this.#collectedBytes += page.bytes.length;
+    this.#listBytes += page.bytes.length;
     await this.#digest.write(page.bytes);
     return null;
   }
@@ -148,10 +163,15 @@ const tooManyUnits = (): Failure =>
   );
 
 /**
- * The units of these numbers, in their order. They may be shared: who gets them changes nothing of them. `version-damaged`
- * where the list is missing, or is not what was written.
+ * The units of these numbers, in their order; the first of them, and one at least, where all are more than the bounds. They may be
+ * shared: who gets them changes nothing of them. `version-damaged` where the list is missing, or is not what was written.
  */
-export async function readUnits(env: Env, jobId: string, numbers: readonly number[]): Promise<Result<Unit[]>> {
+export async function readUnits(
+  env: Env,
+  jobId: string,
+  numbers: readonly number[],
+  bounds: UnitBounds = UNBOUNDED,
+): Promise<Result<Unit[]>> {
   const store = createR2Store(env.SYSTEM);
   const index = await readIndex(store, jobId);
   if (!index.ok) return index;
@@ -159,17 +179,46 @@ export async function readUnits(env: Env, jobId: string, numbers: readonly numbe
   if (pages === null) {
     return fail(failure("version-damaged", `The job has ${index.value.units} units, and not all that were asked for.`));
   }
-  const byNumber = new Map<number, Unit>();
   const wanted = new Set(numbers);
+  const found = new Map<number, Unit>();
+  const units: Unit[] = [];
+  let [read, listBytes, parts] = [0, 0, 0];
+  for (const number of numbers) {
+    // Pages come in the order in which they are needed, so that what is needed is among the next of them.
+    while (!found.has(number)) {
+      const next = pages.slice(read, read + CONNECTIONS_MAX).filter((page, n) => {
+        listBytes += page.length;
+        return listBytes <= bounds.listBytes || read + n === 0;
+      });
+      if (next.length === 0) return ok(units);
+      const failed = await readInto(found, store, jobId, next, wanted);
+      if (failed !== null) return fail(failed);
+      read += next.length;
+    }
+    const unit = found.get(number);
+    parts += unit?.parts.length ?? 0;
+    if (unit === undefined || (units.length > 0 && parts > bounds.parts)) break;
+    units.push(unit);
+  }
+  return ok(units);
+}
+
+/** Reads these pages, and takes what is wanted of them. */
+async function readInto(
+  found: Map<number, Unit>,
+  store: ObjectStore,
+  jobId: string,
+  pages: readonly PlacedPage[],
+  wanted: ReadonlySet<number>,
+): Promise<Failure | null> {
   let failed: Failure | null = null;
   await forEachLimited(pages, CONNECTIONS_MAX, async (page) => {
     if (failed !== null) return;
     const units = await readPage(store, jobId, page);
     if (!units.ok) failed = units.failure;
-    else
-      for (const [n, unit] of units.value.entries()) if (wanted.has(page.first + n)) byNumber.set(page.first + n, unit);
+    else for (const [n, unit] of units.value.entries()) if (wanted.has(page.first + n)) found.set(page.first + n, unit);
   });
-  return failed === null ? ok(numbers.flatMap((number) => byNumber.get(number) ?? [])) : fail(failed);
+  return failed;
 }
 
 async function readIndex(store: ObjectStore, jobId: string): Promise<Result<UnitIndex>> {

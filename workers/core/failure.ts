@@ -57,6 +57,7 @@ export const FAILURES = {
   "units-out": "Nodes still hold units",
   "unknown-lease": "No such lease was given",
   "not-your-lease": "The lease is another node's",
+  "too-many-leases": "The node holds as many units as it may",
   "state-mismatch": "The state is of another input",
   "too-many-watchers": "The job is watched by as many as may at once",
   "too-many-revocations": "The dataset has as many revoked capabilities as it keeps",

@@ -101,6 +101,10 @@ export const ZARR_DOCUMENT_MAX_BYTES = 1 * MiB;
 export const LEASES_MAX = 1000;
 /** Parts of one answer with leases, each with a URL: the surplus units are given back. Near 10 MB at most. */
 export const LEASE_PARTS_MAX = 4000;
+/** Bytes of the list of units that one answer with leases reads: 128 pages, which parsed are some 40 MB for a moment. */
+export const LEASE_LIST_MAX_BYTES = 8 * MiB;
+/** Units that one node holds at once: when it falls silent they come back in one transaction, of some 0.3 s. */
+export const NODE_UNITS_MAX = 10_000;
 /** 1,000 acknowledgements with 500 characters of reason each, and their JSON. */
 export const ACKS_BODY_MAX_BYTES = 4 * MiB;
 /** Keys in one `urls` request. */

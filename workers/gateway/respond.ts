@@ -49,6 +49,7 @@ const STATUS: Record<FailureCode, number> = {
   "job-finishing": 409,
   "too-many-units": 400,
   "units-out": 409,
+  "too-many-leases": 409,
   "unknown-lease": 409,
   "not-your-lease": 409,
   "state-mismatch": 409,

@@ -15,6 +15,9 @@ export interface Given {
 
 interface UnitModel {
   failures: number;
+  /** The node that said last that it failed, and when. */
+  failedBy: string | null;
+  failedAt: number;
   place: "fresh" | "out" | "waiting" | "done" | "given-up";
 }
 
@@ -37,7 +40,10 @@ export class LeaseModel {
   }
 
   #freshUnits = (): UnitModel[] =>
-    Array.from({ length: this.spec.unitList.count }, () => ({ failures: 0, place: "fresh" as const }));
+    Array.from({ length: this.spec.unitList.count }, () => ({
+      ...{ failures: 0, failedBy: null, failedAt: 0 },
+      place: "fresh" as const,
+    }));
 
   get #units(): UnitModel[] {
     return this.epochs[this.epoch] ?? [];
@@ -72,12 +78,25 @@ export class LeaseModel {
     this.#heardAt.set(node, now);
   }
 
-  #fails({ unit }: Given, ended: "failed" | "expired"): AckOutcome {
+  #fails({ unit, node }: Given, ended: "failed" | "expired"): AckOutcome {
     const model = this.#unit(unit);
     model.failures += 1;
+    model.failedBy = ended === "failed" ? node : null;
+    model.failedAt = Date.now();
     const isGivenUp = model.failures >= this.spec.units.maxAttempts;
     model.place = isGivenUp ? "given-up" : "waiting";
     return isGivenUp ? "given-up" : ended;
+  }
+
+  /** What a node failed itself is another's, while one is there, and for as long as a lease lasts. */
+  #availableTo(node: string, now: number): number {
+    const { heartbeatTimeoutSeconds, units } = this.spec;
+    const since = now - heartbeatTimeoutSeconds * 1000;
+    const isAlone = ![...this.#heardAt].some(([other, at]) => other !== node && at > since);
+    const isFor = ({ failedBy, failedAt }: UnitModel) =>
+      isAlone || failedBy !== node || failedAt <= now - units.leaseSeconds * 1000;
+    const waiting = this.#units.filter((model) => model.place === "waiting" && isFor(model));
+    return waiting.length + this.count("fresh");
   }
 
   #unit(unit: number): UnitModel {
@@ -102,7 +121,7 @@ export class LeaseModel {
     if (this.isOver) expect(answer.state).toBe("done");
     else if (still.length > 0) expect(leases.toSorted()).toEqual(still.toSorted());
     else {
-      expect(leases).toHaveLength(Math.min(count, this.count("waiting", "fresh")));
+      expect(leases).toHaveLength(Math.min(count, this.#availableTo(node, now)));
       expect(answer.state).toBe(leases.length > 0 ? "granted" : "wait");
       for (const { lease, unit } of answer.leases) {
         expect(this.given.has(lease), "a lease that was given before").toBe(false);
@@ -124,6 +143,7 @@ export class LeaseModel {
     if (outcome === "failed") given.ended = this.#fails(given, "failed");
     else {
       given.ended = outcome;
+      this.#unit(given.unit).failedBy = null;
       this.#unit(given.unit).place = outcome === "done" ? "done" : "waiting";
     }
     return given.ended;

@@ -41,8 +41,16 @@ export async function playSchedule(dice: () => number): Promise<LeaseModel> {
     requests.set(node, asked);
     const known = isAgain && asked.length > 0 ? pick(asked) : null;
     const { request, count } = known ?? { request: `r${asked.length}`, count: 1 + below(6) };
-    const answer = must(await job.lease(node, { request, count, epoch: null }));
-    model.leased(node, count, known?.leases ?? null, answer, Date.now());
+    let answer = must(await job.lease(node, { request, count, epoch: null }));
+    let told = count;
+    if (known === null && answer.leases.length > 1 && dice() < 0.3) {
+      // Of an answer that would be too long the node is told less.
+      told = 1 + below(answer.leases.length - 1);
+      const surplus = answer.leases.slice(told).map(({ lease: text }) => text);
+      const progress = must(await job.giveBack(node, surplus));
+      answer = { ...answer, leases: answer.leases.slice(0, told), progress };
+    }
+    model.leased(node, told, known?.leases ?? null, answer, Date.now());
     model.heard(node, Date.now());
     const leases = answer.leases.map(({ lease: text }) => text);
     if (known === null) asked.push({ request, count, leases });

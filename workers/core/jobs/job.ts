@@ -18,8 +18,11 @@ export interface JobSpec extends Omit<JobBody, "resumeFrom" | "lostAfterSeconds"
   /** The dataset's prefix in the bucket. */
   prefix: string;
   lostAfterSeconds: number;
-  /** How many units its input was cut into, their bytes, and a digest of their list: hex SHA-256. */
-  unitList: { count: number; bytes: number; digest: string };
+  /**
+   * How many units its input was cut into, their bytes, and a digest of what they are: hex SHA-256. How many parts they have, and
+   * bytes of the list as it is stored: what an answer with some of them takes, near enough.
+   */
+  unitList: { count: number; bytes: number; digest: string; parts?: number; listBytes?: number };
   createdAt: number;
   /** Milliseconds since 1970. */
   expiresAt: number;

@@ -33,14 +33,15 @@ export type SignedUrls = AsyncGenerator<SignedUrl[], void, void>;
 /** URLs that are made at once: some 32 KB of text. */
 const RUN = 64;
 
-/** Characters of all URLs by the edge that are made at once. */
-const EDGE_URLS_MAX_LENGTH = 16 * 1024 * 1024;
+/** Characters of all URLs that are made at once, and of those of one answer with leases. */
+export const URLS_MAX_LENGTH = 16 * 1024 * 1024;
 /** Of the claims of a capability that is in the URL of each of its keys: more would make the URLs long, and fewer many. */
 const OWN_SCOPE = { scopes: CAPABILITY_MAX_SCOPES - 1, bytes: 2000 };
 
 /**
  * URLs that read these keys, all at once: of a sealed version what was sealed, and no other bytes. Whether the job may read
- * them is the caller's to check.
+ * them is the caller's to check. By the edge the capability is in each URL: with many prefixes and keys all of them may be more
+ * than an isolate holds. Then those of the first keys are answered, and one at least.
  *
  * @param now milliseconds, of whole seconds, from which `expiresSeconds` count
  */
@@ -58,11 +59,7 @@ export async function signGets(
   for await (const run of prepared.value) {
     signed.push(...run);
     for (const { url } of run) length += url?.length ?? 0;
-    // The capability is in each URL by the edge: with many prefixes and keys that is more than an isolate holds.
-    if (length > EDGE_URLS_MAX_LENGTH && wanted.via === "edge") {
-      const detail = `Ask for less than ${signed.length} keys at once by the edge.`;
-      return fail(failure("invalid-body", detail, { field: "keys" }));
-    }
+    if (length > URLS_MAX_LENGTH) break;
   }
   return ok(signed);
 }

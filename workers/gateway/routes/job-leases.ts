@@ -1,22 +1,13 @@
 import { asked } from "../../adapters/ask.ts";
 import { knownJob } from "../../adapters/known-jobs.ts";
 import { jobOf } from "../../adapters/objects.ts";
-import { readUnits } from "../../adapters/unit-lists.ts";
 import type { JobSpec } from "../../core/jobs/job.ts";
-import {
-  acksBodySchema,
-  checkpointBodySchema,
-  type LeaseAnswer,
-  type LeasedUnit,
-  leasesBodySchema,
-  type Progress,
-} from "../../core/jobs/lease.ts";
-import type { Part, Unit } from "../../core/jobs/units/unit.ts";
-import { ACKS_BODY_MAX_BYTES, LEASE_PARTS_MAX, PRESIGN_MAX_SECONDS } from "../../core/limits.ts";
-import { ok, type Result } from "../../core/result.ts";
+import { acksBodySchema, checkpointBodySchema, type LeaseAnswer, leasesBodySchema } from "../../core/jobs/lease.ts";
+import { likelyFit } from "../../core/jobs/units/likely-fit.ts";
+import { ACKS_BODY_MAX_BYTES, PRESIGN_MAX_SECONDS } from "../../core/limits.ts";
 import { readBody } from "../body.ts";
 import { answer, type Ctx, refuse } from "../context.ts";
-import { signGets } from "../jobs/sign-urls.ts";
+import { handOut } from "../jobs/hand-out.ts";
 
 /** Seconds that the URLs outlive the lease: for what was begun in its last moment. */
 const URLS_OUTLIVE_SECONDS = 300;
@@ -35,7 +26,8 @@ export async function leases(c: Ctx): Promise<Response> {
   const spec = await knownJob(c.env, id);
   if (!spec.ok) return refuse(c, spec.failure);
   const { node, request, count, epoch = null, via } = body.value;
-  const leased = await asked(ASKED, async () => jobOf(c.env, id).lease(node, { request, count, epoch }));
+  const asking = { request, count: Math.min(count, likelyFit(spec.value)), epoch };
+  const leased = await asked(ASKED, async () => jobOf(c.env, id).lease(node, asking));
   if (!leased.ok) return refuse(c, leased.failure);
   // As the URLs of R2 say it, in whole seconds.
   const now = Math.floor(Date.now() / 1000) * 1000;
@@ -45,28 +37,14 @@ export async function leases(c: Ctx): Promise<Response> {
     const retryAfterSeconds = leased.value.state === "wait" ? wait : null;
     return answer(c, { ...view(spec.value, leased.value, now), urlsExpireAt: null, retryAfterSeconds });
   }
-  const units = await readUnits(
-    c.env,
-    id,
-    leased.value.leases.map(({ unit }) => unit),
-  );
-  if (!units.ok) return refuse(c, units.failure);
-  const fitting = await giveBackSurplus(c, id, node, leased.value, units.value);
-  if (!fitting.ok) return refuse(c, fitting.failure);
   const outlive = Math.ceil((expiresAt - now) / 1000) + URLS_OUTLIVE_SECONDS;
   const left = Math.floor((spec.value.expiresAt - now) / 1000);
   const expiresSeconds = Math.max(1, Math.min(outlive, left, PRESIGN_MAX_SECONDS));
-  const parts = fitting.value.units.flatMap((unit) => unit.parts);
-  const signed = await signParts(c, spec.value, parts, via, expiresSeconds, now);
-  if (!signed.ok) return refuse(c, signed.failure);
-  const handed = fitting.value.leases.map((lease, index) => {
-    const unit = fitting.value.units[index];
-    return { ...lease, bytes: unit?.bytes ?? 0, parts: (unit?.parts ?? []).map(signed.value) };
-  });
+  const handed = await handOut(c, spec.value, node, leased.value, { via, expiresSeconds, now });
+  if (!handed.ok) return refuse(c, handed.failure);
   return answer(c, {
     ...view(spec.value, leased.value, now),
-    leases: handed,
-    progress: fitting.value.progress,
+    ...handed.value,
     urlsExpireAt: timeOf(now + expiresSeconds * 1000),
     retryAfterSeconds: null,
   });
@@ -90,51 +68,6 @@ export async function checkpoint(c: Ctx): Promise<Response> {
   if (!kept.ok) return refuse(c, kept.failure);
   const { state, epoch, progress } = kept.value;
   return answer(c, { state, epoch, progress, serverTime: timeOf(Date.now()) });
-}
-
-/** Of leases that have more parts than one answer holds, the last are given back at once; one is always handed out. */
-async function giveBackSurplus(
-  c: Ctx,
-  id: string,
-  node: string,
-  { leases: all, progress }: LeaseAnswer,
-  units: readonly Unit[],
-): Promise<Result<{ leases: LeasedUnit[]; units: readonly Unit[]; progress: Progress }>> {
-  let parts = 0;
-  let fits = 0;
-  for (const unit of units) {
-    parts += unit.parts.length;
-    if (fits > 0 && parts > LEASE_PARTS_MAX) break;
-    fits += 1;
-  }
-  if (fits === all.length) return ok({ leases: all, units, progress });
-  const surplus = all.slice(fits).map(({ lease }) => ({ lease, outcome: "released" as const }));
-  const released = await asked(ASKED, async () => jobOf(c.env, id).ack(node, surplus));
-  if (!released.ok) return released;
-  return ok({ leases: all.slice(0, fits), units: units.slice(0, fits), progress: released.value.progress });
-}
-
-/** Signs each key once, however many parts of it there are; returns how a part is answered. */
-async function signParts(
-  c: Ctx,
-  spec: JobSpec,
-  parts: readonly Part[],
-  via: "r2" | "edge",
-  expiresSeconds: number,
-  now: number,
-): Promise<Result<(part: Part) => unknown>> {
-  const keys = [...new Set(parts.map(({ key }) => key))];
-  const asking = { method: "GET" as const, via, keys, expiresSeconds };
-  const signed = await signGets(c, spec, asking, expiresSeconds, now);
-  if (!signed.ok) return signed;
-  const byKey = new Map(signed.value.map((each) => [each.key, each]));
-  return ok(({ key, size, ...place }) => {
-    const { url = null, headers = {}, etag = null, size: served = null } = byKey.get(key) ?? {};
-    // The version does not hold it: of a Zarr array, a chunk of fill values.
-    if (etag === null) return { key, url: null, headers: {}, etag, size: 0, ...place };
-    // The edge may serve a document that we made of its folder's metadata in place of an object.
-    return { key, url, headers, etag, size: place.range === undefined ? (served ?? size) : size, ...place };
-  });
 }
 
 function view(
