@@ -103,7 +103,7 @@ describe("messages of what is to be deleted", () => {
     const packed = packRetired(items);
     expect(packed.flat()).toEqual(items);
     for (const some of packed) {
-      const sent = { v: 1, type: "retire", seq: 1, job: "job_1", dataset: "d", datasetId: "ds_1" };
+      const sent = { v: 1, type: "retire", seq: 1, job: "job_1", dataset: "d", datasetId: "ds_1", hold: "job_1/s" };
       const body = { ...sent, items: some.map(({ key, etag }) => [key, etag]) };
       expect(new TextEncoder().encode(JSON.stringify(body)).length).toBeLessThanOrEqual(MESSAGE_MAX_BYTES);
       expect(retireMessage.parse(body).items).toEqual(some);

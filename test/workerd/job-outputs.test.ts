@@ -458,7 +458,7 @@ describe("when a job ends", () => {
       await runDurableObjectAlarm(at.job);
       expect(must(await at.job.status()).state).toBe(state);
       const late = await env.DATASETS.createMultipartUpload(upload.key);
-      expect(await at.job.recordUpload(LARGE.key, late.uploadId)).toMatchObject({ ok: false });
+      expect(await at.job.recordUpload(LARGE.key, 1, late.uploadId)).toMatchObject({ ok: false });
       await runDurableObjectAlarm(at.job);
       expect(await stillOpen([upload, { key: upload.key, uploadId: late.uploadId }])).toEqual([]);
       expect(await inR2(at.name, small.key)).toBe(true);
@@ -524,6 +524,6 @@ describe("POST /v1/jobs/:id/finish", () => {
       state: "done",
       outputs: { committed: 1 },
     });
-    expect(await jobOf(env, "job_00000000000000000000000001").uncommittedAmong("ds", ["x"])).toEqual([]);
+    expect(await jobOf(env, "job_00000000000000000000000001").uncommittedAmong("ds", [{ key: "x", etag: "y" }])).toEqual([]);
   });
 });

@@ -3,7 +3,7 @@ import { env } from "cloudflare:workers";
 import { configOf } from "../../../workers/adapters/config.ts";
 import { directoryOf, jobOf } from "../../../workers/adapters/objects.ts";
 import { tokensOf } from "../../../workers/adapters/tokens.ts";
-import { type JobSpec, OUTPUT_JOB } from "../../../workers/core/jobs/job.ts";
+import type { JobSpec } from "../../../workers/core/jobs/job.ts";
 import { api, type ApiAnswer } from "./api.ts";
 import { jobSpec } from "./job.ts";
 import { handOver } from "./notify.ts";
@@ -64,7 +64,11 @@ export async function putBy({ url = "", headers = {} }: Partial<Signed>, bytes: 
   return env.DATASETS.put(key, bytes, {
     onlyIf: { etagDoesNotMatch: "*" },
     httpMetadata: { contentType: headers["content-type"] ?? "" },
-    customMetadata: { [OUTPUT_JOB]: headers[`x-amz-meta-${OUTPUT_JOB}`] ?? "" },
+    customMetadata: Object.fromEntries(
+      Object.entries(headers).flatMap(([name, value]) =>
+        name.startsWith("x-amz-meta-") ? [[name.slice("x-amz-meta-".length), value]] : [],
+      ),
+    ),
   });
 }
 
