@@ -418,6 +418,9 @@ export class GpuJob extends DurableObject<Env> {
   }
 }
 
-const NOT_ANNOUNCED = failure("job-finishing", "The job is being finished: nothing new is announced; announce it before.");
+const NOT_ANNOUNCED = failure(
+  "job-finishing",
+  "The job is being finished: nothing new is announced; announce it before.",
+);
 /** Tries to delete the outputs of one message, after which what is left of them is kept: a bucket lock refuses for ever. */
 const RETIRE_TRIES_MAX = 8;

@@ -62,6 +62,9 @@ const FIELDS = `key, size, content_type AS contentType, sha256, part_bytes AS pa
 /** A key in one of these states may be announced anew. */
 const FREE: ReadonlySet<OutputState> = new Set<OutputState>(["aborted", "deleted"]);
 
+/** In one of these what was committed is an object like any other. */
+const IS_THERE: ReadonlySet<OutputState> = new Set<OutputState>(["committed", "deleting", "kept"]);
+
 /** What URLs were issued for to be put, and what became of it. Whoever calls is in a transaction. */
 export class Outputs {
   readonly #sql: SqlStorage;
@@ -247,14 +250,12 @@ export class Outputs {
 
   /**
    * Of objects that say they are this job's, the keys of those that are not the manifest's: at a key that was ever announced,
-   * all but the one that was committed. An old URL may put where that was deleted.
+   * all but the one that was committed, and is not deleted. An old URL may put where that was. Nobody can tell what such a URL
+   * put from what a tool wrote that keeps metadata, so both stay hidden.
    */
   uncommittedAmong(objects: readonly { key: string; etag: string }[]): string[] {
     const etags = new Map(objects.map(({ key, etag }) => [key, etag]));
-    const isHidden = ({ key, state, etag }: KnownOutput): boolean => {
-      if (state === "kept") return false;
-      return (state !== "committed" && state !== "deleting") || etag !== etags.get(key);
-    };
+    const isHidden = ({ key, state, etag }: KnownOutput): boolean => !IS_THERE.has(state) || etag !== etags.get(key);
     return this.of([...etags.keys()])
       .filter(isHidden)
       .map(({ key }) => key);

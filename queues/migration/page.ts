@@ -9,13 +9,7 @@ import { planParts } from "../../workers/core/migration/parts.ts";
 import { isReadInParts } from "../../workers/core/migration/read-back.ts";
 import { outcomeOf, type ReportLine } from "../../workers/core/migration/report-line.ts";
 import { verifyPage } from "../../workers/core/migration/verify.ts";
-import {
-  foundBy,
-  md5OfEtag,
-  type Proof,
-  type Row,
-  UNKNOWN_ORIGIN,
-} from "../../workers/core/manifest/row.ts";
+import { foundBy, md5OfEtag, type Proof, type Row, UNKNOWN_ORIGIN } from "../../workers/core/manifest/row.ts";
 import { rareStorageClass } from "../../workers/core/migration/origin.ts";
 import { ok, type Result } from "../../workers/core/result.ts";
 import type { ListedPage } from "../../durable-objects/migration/pages.ts";

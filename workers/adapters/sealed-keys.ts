@@ -23,9 +23,7 @@ export const sealedKeysOf =
   async (dataset, objects, requestsMax): Promise<Result<ReadonlySet<string>>> => {
     const among = await datasetOf(env, dataset.name).sealedAmong(dataset.id, [...objects]);
     const sealed = new Set(among.sealed);
-    const [requests = 0, pages = 0] = [most.requests, most.pages].map((all) =>
-      Math.floor(all / among.versions.length),
-    );
+    const [requests = 0, pages = 0] = [most.requests, most.pages].map((all) => Math.floor(all / among.versions.length));
     const limited =
       requestsMax === undefined
         ? requests

@@ -91,7 +91,9 @@ async function complete(
   if (completed.ok) return after;
   if (completed.failure.code !== "upload-lost") return completed;
   return fail(
-    wrongParts(`R2 has no such parts of ${quoted(key)}: ${completed.failure.detail} Put all of them again, or abort it.`),
+    wrongParts(
+      `R2 has no such parts of ${quoted(key)}: ${completed.failure.detail} Put all of them again, or abort it.`,
+    ),
   );
 }
 

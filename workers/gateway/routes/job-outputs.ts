@@ -90,7 +90,10 @@ export async function parts(c: Ctx): Promise<Response> {
   const count = countOf(output);
   const beyond = body.value.parts.find((number) => number > count);
   if (beyond !== undefined) {
-    return refuse(c, { ...wrongParts(`${quoted(output.key)} has ${count} parts, and none is ${beyond}.`), field: "parts" });
+    return refuse(c, {
+      ...wrongParts(`${quoted(output.key)} has ${count} parts, and none is ${beyond}.`),
+      field: "parts",
+    });
   }
   const opened = await openUploads(c.env, store, spec, [output]);
   if (!opened.ok) return refuse(c, opened.failure);
