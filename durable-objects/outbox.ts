@@ -187,6 +187,11 @@ export class Outbox {
     );
   }
 
+  /** Whether a message waits that has this `hold`. */
+  hasHold(hold: string): boolean {
+    return this.#sql.exec("SELECT 1 FROM outbox WHERE body ->> '$.hold' = ? LIMIT 1", hold).toArray().length > 0;
+  }
+
   get isEmpty(): boolean {
     return this.#sql.exec("SELECT 1 FROM outbox LIMIT 1").toArray().length === 0;
   }

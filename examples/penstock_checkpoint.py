@@ -18,9 +18,19 @@ def save(job, output_prefix, name, snapshot):
     state = job.call("checkpoint", {})["state"]
     body = io.BytesIO()
     torch.save({"units": state, **snapshot()}, body)
+    forget(job, name)
     parts = put(job, f"{output_prefix}{name}/model.pt", body.getbuffer(), checkpoint=name)
     job.call("outputs/commit", {"checkpoint": name, "outputs": parts})
     return state
+
+
+def forget(job, name):
+    """Gives up what a try before has put and not committed: an old file is never taken for the new one."""
+    try:
+        job.call("outputs/abort", {"checkpoint": name})
+    except Refused as refused:
+        if refused.status != 404:
+            raise
 
 
 def restore(job, name="latest"):

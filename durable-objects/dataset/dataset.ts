@@ -389,7 +389,7 @@ export class Dataset extends DurableObject<Env> {
     if (this.#config?.id !== datasetId) return fail(unknown(this.ctx.id.name));
     const held = this.#versions.heldBy(Date.now());
     if (held !== null) {
-      const detail = `${held} is deleting objects; seal again when that is done.`;
+      const detail = `${held} is deleting objects, or adding a checkpoint; seal again when that is done.`;
       return fail(failure("version-sealing", detail));
     }
     if (this.#placing.dueAt() !== null) {
@@ -413,7 +413,7 @@ export class Dataset extends DurableObject<Env> {
   }
 
   /**
-   * No version begins while `who` deletes: it would seal what is there no more. Holds until it is released, or until whoever
+   * No version begins while `who` deletes, for it would seal what is there no more, or adds a checkpoint by parts. Holds until it is released, or until whoever
    * holds has certainly been killed and its message has come again. False where it held already.
    */
   async holdSealing(datasetId: string, who: string): Promise<boolean> {

@@ -16,7 +16,8 @@ export interface CheckpointSummary {
 }
 
 /**
- * Groups of outputs that become visible at once: the one with the highest number is the latest. A name is used once in a
+ * Groups of outputs that become visible at once: the one with the highest number is the latest, which is the one that was
+ * committed last; of those that one finish commits, the one that was begun last. A name is used once in a
  * job, also when its checkpoint is deleted. Whoever calls is in a transaction.
  */
 export class Checkpoints {
@@ -25,6 +26,7 @@ export class Checkpoints {
   static readonly SCHEMA = `
     CREATE TABLE IF NOT EXISTS checkpoint (
       name TEXT PRIMARY KEY,
+      begun INTEGER NOT NULL,     -- in the order in which they were begun
       number INTEGER,             -- in the order in which they were committed; NULL: not yet
       committed_at INTEGER,       -- milliseconds since 1970
       retired INTEGER NOT NULL DEFAULT 0
@@ -38,12 +40,28 @@ export class Checkpoints {
   begin(name: string): Result<null> {
     const present = this.#sql.exec<{ number: number | null }>("SELECT number FROM checkpoint WHERE name = ?", name);
     const [checkpoint] = present.toArray();
-    if (checkpoint === undefined) this.#sql.exec("INSERT INTO checkpoint (name) VALUES (?)", name);
+    if (checkpoint === undefined) this.#insert(name);
     else if (checkpoint.number !== null) {
       const detail = `The checkpoint "${name}" is committed; choose another name.`;
       return fail(failure("output-taken", detail, { field: "checkpoint" }));
     }
     return ok(null);
+  }
+
+  #insert(name: string): void {
+    const next = "(SELECT coalesce(max(begun), 0) + 1 FROM checkpoint)";
+    this.#sql.exec(`INSERT INTO checkpoint (name, begun) VALUES (?, ${next})`, name);
+  }
+
+  /** These names, in the order in which they were begun. */
+  inOrder(names: readonly string[]): string[] {
+    return this.#sql
+      .exec<{ name: string }>(
+        "SELECT name FROM checkpoint WHERE name IN (SELECT value FROM json_each(?)) ORDER BY begun",
+        JSON.stringify(names),
+      )
+      .toArray()
+      .map(({ name }) => name);
   }
 
   /** One that is not retired, committed or not. */

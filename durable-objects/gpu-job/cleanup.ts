@@ -1,10 +1,11 @@
 import { forEachLimited } from "../../workers/adapters/for-each-limited.ts";
 import { type Failure, failure } from "../../workers/core/failure.ts";
-import { type JobSpec, OUTPUT_JOB } from "../../workers/core/jobs/job.ts";
+import type { JobSpec } from "../../workers/core/jobs/job.ts";
+import { generationOf } from "../../workers/core/jobs/output-mark.ts";
 import { CONNECTIONS_MAX } from "../../workers/core/limits.ts";
 import type { ObjectStore } from "../../workers/ports/object-store.ts";
 
-/** Items of one run: three requests each are within an invocation's 10,000. */
+/** Items of one run: seven requests each, at most, are within an invocation's 10,000. */
 const AT_ONCE = 1000;
 /** Milliseconds for which an item that is being done is nobody else's: as long as an alarm may live. */
 const CLAIM_MS = 900_000;
@@ -15,7 +16,7 @@ interface Item {
   seq: number;
   key: string;
   uploadId: string | null;
-  deletes: number;
+  generation: number | null;
   tries: number;
 }
 
@@ -32,7 +33,7 @@ export class Cleanup {
       seq INTEGER PRIMARY KEY AUTOINCREMENT,
       key TEXT NOT NULL,
       upload_id TEXT,               -- to be aborted
-      deletes INTEGER NOT NULL,     -- 1: what is at the key goes too, if the job put it
+      generation INTEGER,           -- what was put for this announcement of the key, or an older one, goes too
       tries INTEGER NOT NULL DEFAULT 0,
       due_at INTEGER NOT NULL       -- milliseconds since 1970
     )`;
@@ -41,13 +42,17 @@ export class Cleanup {
     this.#sql = sql;
   }
 
-  /** Call inside a transaction. */
-  add(key: string, uploadId: string | null, deletes: boolean, now: number): void {
+  /**
+   * Call inside a transaction.
+   *
+   * @param generation of the announcement that was given up; null: nothing at the key is to be deleted
+   */
+  add(key: string, uploadId: string | null, generation: number | null, now: number): void {
     this.#sql.exec(
-      "INSERT INTO cleanup (key, upload_id, deletes, due_at) VALUES (?, ?, ?, ?)",
+      "INSERT INTO cleanup (key, upload_id, generation, due_at) VALUES (?, ?, ?, ?)",
       key,
       uploadId,
-      deletes ? 1 : 0,
+      generation,
       now,
     );
   }
@@ -61,14 +66,20 @@ export class Cleanup {
    * Does what is due. Never throws: what failed is due again later.
    *
    * @param store null: the bucket's binding is not there
+   * @param tell that nothing is at a key any more; may be told twice, and of what it never knew
    * @param done called for a key at which nothing of the output is left
    */
-  async run(spec: JobSpec, store: ObjectStore | null, now: number, done: (key: string) => void): Promise<void> {
+  async run(
+    spec: JobSpec,
+    store: ObjectStore | null,
+    now: number,
+    { tell, done }: { tell: (key: string) => Promise<void>; done: (key: string, generation: number) => void },
+  ): Promise<void> {
     await forEachLimited(this.#claim(now), CONNECTIONS_MAX, async (item) => {
-      const failed = store === null ? failure("unknown-bucket") : await this.#doOne(item, spec, store);
+      const failed = store === null ? failure("unknown-bucket") : await this.#doOne(item, spec, store, tell);
       if (failed !== null) return this.#putOff(item, failed, spec, now);
       this.#sql.exec("DELETE FROM cleanup WHERE seq = ?", item.seq);
-      if (item.deletes === 1) done(item.key);
+      if (item.generation !== null) done(item.key, item.generation);
     });
   }
 
@@ -77,7 +88,7 @@ export class Cleanup {
     return this.#sql
       .exec<Item & Record<string, SqlStorageValue>>(
         `UPDATE cleanup SET due_at = ? WHERE seq IN (SELECT seq FROM cleanup WHERE due_at <= ? ORDER BY due_at LIMIT ?)
-           RETURNING seq, key, upload_id AS uploadId, deletes, tries`,
+           RETURNING seq, key, upload_id AS uploadId, generation, tries`,
         now + CLAIM_MS,
         now,
         AT_ONCE,
@@ -86,18 +97,33 @@ export class Cleanup {
   }
 
   /** First the upload, which may still be completed; then what has come of it. */
-  async #doOne({ key, uploadId, deletes }: Item, spec: JobSpec, store: ObjectStore): Promise<Failure | null> {
+  async #doOne(
+    { key, uploadId, generation }: Item,
+    spec: JobSpec,
+    store: ObjectStore,
+    tell: (key: string) => Promise<void>,
+  ): Promise<Failure | null> {
     const whole = spec.prefix + key;
     if (uploadId !== null) {
       const aborted = await store.abortUpload(whole, uploadId);
       if (!aborted.ok) return aborted.failure;
     }
-    if (deletes === 0) return null;
+    if (generation === null) return null;
     const there = await store.head(whole);
-    if (!there.ok) return there.failure.code === "object-not-found" ? null : there.failure;
-    if (there.value.custom[OUTPUT_JOB] !== spec.id) return null;
-    const deleted = await store.delete(whole);
-    return deleted.ok ? null : deleted.failure;
+    if (!there.ok && there.failure.code !== "object-not-found") return there.failure;
+    if (there.ok) {
+      const put = generationOf(there.value.custom, spec.id);
+      // Older announcements of the key were given up before this one. What is another's, or was announced since, stays.
+      if (put === null || put > generation) return null;
+      const deleted = await store.delete(whole);
+      if (!deleted.ok) return deleted.failure;
+    }
+    try {
+      await tell(key);
+      return null;
+    } catch (error) {
+      return failure("store-unavailable", `The manifest was not told: ${String(error).slice(0, 200)}`);
+    }
   }
 
   #putOff({ seq, tries }: Item, { code, detail }: Failure, { id }: JobSpec, now: number): void {

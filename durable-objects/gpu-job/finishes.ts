@@ -19,6 +19,7 @@ export class Finishes {
 
   /** Returns the attempt's number. */
   begin(now: number): number {
+    this.#sql.exec("DELETE FROM finish WHERE begun_at <= ?", now - FINISH_MAX_SECONDS * 1000);
     return this.#sql.exec<{ attempt: number }>("INSERT INTO finish (begun_at) VALUES (?) RETURNING attempt", now).one()
       .attempt;
   }
@@ -30,6 +31,12 @@ export class Finishes {
       this.#sql.exec("SELECT 1 FROM finish WHERE attempt <> ? AND begun_at > ? LIMIT 1", attempt, since).toArray()
         .length === 0
     );
+  }
+
+  /** Until when the youngest attempt counts, milliseconds since 1970; null: there is none. */
+  get countsUntil(): number | null {
+    const { at } = this.#sql.exec<{ at: number | null }>("SELECT max(begun_at) AS at FROM finish").one();
+    return at === null ? null : at + FINISH_MAX_SECONDS * 1000;
   }
 
   end(attempt: number): void {

@@ -1,4 +1,5 @@
 import { DurableObject } from "cloudflare:workers";
+import { datasetOf } from "../../workers/adapters/objects.ts";
 import { r2StoreOf } from "../../workers/adapters/r2-stores.ts";
 import { covers } from "../../workers/core/capability/scope.ts";
 import { failure } from "../../workers/core/failure.ts";
@@ -20,13 +21,14 @@ import { JobOutputs, type ToCommit } from "./job-outputs.ts";
 import { Leases } from "./leases.ts";
 import { Life } from "./life.ts";
 import { Nodes } from "./nodes.ts";
-import type { Announced, KnownOutput, Output, Retired } from "./outputs.ts";
+import type { Announced, Found, KnownOutput, Output, Retired } from "./outputs.ts";
 import { Rates } from "./rates.ts";
 import { ReadingTable } from "./readings.ts";
 import { Series, type SeriesView } from "./series.ts";
 import { Sockets } from "./sockets.ts";
 import { isEnded, type JobState } from "./state.ts";
 import { summaryOf, type WatchSummary } from "./summary.ts";
+import { tellGone } from "./tell-gone.ts";
 import { type Standing, Watch } from "./watch.ts";
 
 export interface JobStatus extends Standing {
@@ -87,6 +89,7 @@ export class GpuJob extends DurableObject<Env> {
       nodes: this.#nodes,
       leases: this.#leases,
       outputs: this.#outputs,
+      finishes: this.#finishes,
       outbox: this.#outbox,
       sockets: this.#sockets,
     });
@@ -235,9 +238,14 @@ export class GpuJob extends DurableObject<Env> {
     return this.#life.act({ type: "cancel" }, ({ state }) => ok(state));
   }
 
-  /** Records what PUT URLs are about to be issued for. */
-  async announce(outputs: Output[]): Promise<Result<null>> {
-    return this.#life.act(null, () => this.#outputs.announcePuts(outputs));
+  /** Records what PUT URLs are about to be issued for; returns the generations of the announcements, in their order. */
+  async announce(outputs: Output[]): Promise<Result<number[]>> {
+    return this.#announcing(() => this.#outputs.announcePuts(outputs));
+  }
+
+  /** What a finish that is under way does not look at any more is not announced meanwhile. */
+  async #announcing<T>(announce: () => Result<T>): Promise<Result<T>> {
+    return this.#life.act(null, ({ state }) => (state === "finishing" ? fail(NOT_ANNOUNCED) : announce()));
   }
 
   /** What is known of these keys; those that were never announced are absent. */
@@ -247,15 +255,16 @@ export class GpuJob extends DurableObject<Env> {
 
   /** Takes outputs that are about to be put, all of one checkpoint (null: of none). The same again changes nothing. */
   async announceOutputs(outputs: Announced[], checkpoint: string | null): Promise<Result<KnownOutput[]>> {
-    return this.#life.act(null, () => this.#outputs.announce(outputs, checkpoint));
+    return this.#announcing(() => this.#outputs.announce(outputs, checkpoint));
   }
 
   /**
    * Keeps the upload that was created for an output; returns the one that the output has. Of two that were created for
-   * one output the first stays. The other is aborted, as is one that comes when nobody wants it any more.
+   * one output the first stays. The other is aborted, as is one that comes when nobody wants it any more: it is of an
+   * announcement that was given up.
    */
-  async recordUpload(key: string, uploadId: string): Promise<Result<string>> {
-    const kept = await this.#life.act(null, () => this.#outputs.recordUpload(key, uploadId));
+  async recordUpload(key: string, generation: number, uploadId: string): Promise<Result<string>> {
+    const kept = await this.#announcing(() => this.#outputs.recordUpload(key, generation, uploadId));
     if (kept.ok && kept.value === uploadId) return kept;
     if (this.#life.job !== null) this.#outputs.dropUpload(key, uploadId, Date.now());
     await this.#life.arm();
@@ -268,8 +277,8 @@ export class GpuJob extends DurableObject<Env> {
   }
 
   /** Commits outputs that were found in the bucket, with whole checkpoints, and has the manifest say so. */
-  async commitOutputs(rows: Row[]): Promise<Result<null>> {
-    return this.#life.act(null, ({ now, spec }) => this.#commit(spec, rows, now));
+  async commitOutputs(found: Found[]): Promise<Result<null>> {
+    return this.#life.act(null, ({ now, spec }) => this.#commit(spec, found, now));
   }
 
   /** Gives up outputs that are not committed, of these keys or of a checkpoint; R2 is cleaned of them. */
@@ -282,9 +291,9 @@ export class GpuJob extends DurableObject<Env> {
     return aborted;
   }
 
-  /** Of these keys of a dataset, those at which whatever is there is an output of this job that is not committed. */
-  async uncommittedAmong(datasetId: string, keys: string[]): Promise<string[]> {
-    return this.#life.spec?.datasetId === datasetId ? this.#outputs.uncommittedAmong(keys) : [];
+  /** Of these objects of a dataset that say they are this job's, the keys of those that were not committed. */
+  async uncommittedAmong(datasetId: string, objects: { key: string; etag: string }[]): Promise<string[]> {
+    return this.#life.spec?.datasetId === datasetId ? this.#outputs.uncommittedAmong(objects) : [];
   }
 
   /** Those that are committed and stay, newest first. */
@@ -297,13 +306,27 @@ export class GpuJob extends DurableObject<Env> {
     return this.#life.job === null ? fail(failure("unknown-job")) : this.#outputs.checkpoint(name);
   }
 
-  /** The message's outputs are deleted, and the manifest knows it; or they stay, and are no longer the job's. */
-  async settleRetired(seq: number, became: { deleted: string[]; kept: string[] }): Promise<void> {
+  /**
+   * The message's outputs are deleted, and the manifest knows it; or they stay, and are no longer the job's. Returns whether
+   * no other message waits for the same `hold`.
+   */
+  async settleRetired(
+    seq: number,
+    became: { deleted: string[]; kept: string[] },
+    hold: string | null = null,
+  ): Promise<boolean> {
     this.ctx.storage.transactionSync(() => {
       this.#outputs.settleRetired(became);
       this.#outbox.settle(seq);
     });
     await this.#life.arm();
+    return hold === null || !this.#outbox.hasHold(hold);
+  }
+
+  /** The message's outputs could not be deleted, which is tried again; returns whether that was often enough. */
+  async failRetired(seq: number): Promise<boolean> {
+    this.#outbox.postpone(seq, Date.now() + this.env.SILENCE_SECONDS * 1000, 1);
+    return (this.#outbox.triesOf(seq) ?? 0) >= RETIRE_TRIES_MAX;
   }
 
   /** What a finish has to look at: these outputs, or (null) all that are not committed. */
@@ -335,17 +358,18 @@ export class GpuJob extends DurableObject<Env> {
   }
 
   /** Ends the job with outputs that were found in the bucket, and has the manifest say so. */
-  async finish(outcome: "done" | "failed", rows: Row[]): Promise<Result<JobState>> {
+  async finish(outcome: "done" | "failed", found: Found[]): Promise<Result<JobState>> {
     return this.#life.act({ type: "finish", outcome }, ({ now, spec, state }) => {
-      const committed = this.#commit(spec, rows, now);
+      const committed = this.#commit(spec, found, now);
       return committed.ok ? ok(state) : committed;
     });
   }
 
-  /** The manifest has the rows of this message, or the queue gave it up. */
-  async settleMessage(seq: number): Promise<void> {
+  /** The manifest has the rows of this message. Returns whether no other message waits for the same `hold`. */
+  async settleMessage(seq: number, hold: string | null = null): Promise<boolean> {
     this.#outbox.settle(seq);
     await this.#life.arm();
+    return hold === null || !this.#outbox.hasHold(hold);
   }
 
   /** Called by the cron while the job runs; writes nothing where there is an alarm. */
@@ -362,22 +386,28 @@ export class GpuJob extends DurableObject<Env> {
     return now - (this.#life.spec?.heartbeatTimeoutSeconds ?? 0) * 1000;
   }
 
-  #commit(spec: JobSpec, rows: readonly Row[], now: number): Result<null> {
-    const committed = this.#outputs.commit(rows, spec.checkpoints.keep, now);
+  /**
+   * A checkpoint comes, and goes, by as many messages as it takes: while some of them are settled and others not, `hold` keeps
+   * versions from being sealed with half of it.
+   */
+  #commit(spec: JobSpec, found: readonly Found[], now: number): Result<null> {
+    const committed = this.#outputs.commit(found, spec.checkpoints.keep, now);
     if (!committed.ok) return committed;
-    this.#sendRows(spec, committed.value.fresh, now);
-    this.#sendRetired(spec, committed.value.retired, now);
+    const { fresh, checkpoints, retired } = committed.value;
+    const name = checkpoints.at(-1);
+    this.#sendRows(spec, fresh, name === undefined ? {} : { hold: `${spec.id}/${name}` }, now);
+    this.#sendRetired(spec, retired, { hold: `${spec.id}/${name ?? ""}/retired` }, now);
     return ok(null);
   }
 
-  #sendRetired(spec: JobSpec, retired: readonly Retired[], now: number): void {
+  #sendRetired(spec: JobSpec, retired: readonly Retired[], group: { hold: string }, now: number): void {
     const own = outputScope(spec);
     // Whatever the rows say: outside of its prefix a job deletes nothing.
     const items = retired.filter(({ key }) => own !== null && covers(own, key));
     for (const some of packRetired(items)) {
       const { datasetName: dataset, datasetId, id: job } = spec;
       const sent = some.map(({ key, etag }): [string, string] => [key, etag]);
-      const message = { v: 1, type: "retire", job, dataset, datasetId, items: sent } as const;
+      const message = { v: 1, type: "retire", job, dataset, datasetId, items: sent, ...group } as const;
       this.#outbox.add("manifest", message satisfies Unsent<SentRetireMessage>, now, now);
     }
   }
@@ -385,15 +415,24 @@ export class GpuJob extends DurableObject<Env> {
   async #clean(): Promise<void> {
     const spec = this.#life.spec;
     if (spec === null) return;
-    await this.#outputs.clean(spec, r2StoreOf(this.env, spec.bucket), Date.now());
+    const store = r2StoreOf(this.env, spec.bucket);
+    const tell = (key: string) => tellGone(datasetOf(this.env, spec.datasetName), spec, store, key);
+    await this.#outputs.clean(spec, store, Date.now(), tell);
   }
 
-  #sendRows(spec: JobSpec, rows: readonly Row[], now: number): void {
+  #sendRows(spec: JobSpec, rows: readonly Row[], group: { hold?: string }, now: number): void {
     for (const some of packRows([...rows])) {
       const { datasetName: dataset, datasetId } = spec;
       const sender = { kind: "job" as const, id: spec.id };
-      const message = { v: 1, type: "rows", dataset, datasetId, sender, ...sentRows(some) } as const;
+      const message = { v: 1, type: "rows", dataset, datasetId, sender, ...sentRows(some), ...group } as const;
       this.#outbox.add("manifest", message satisfies Unsent<SentManifestMessage>, now, now);
     }
   }
 }
+
+const NOT_ANNOUNCED = failure(
+  "job-finishing",
+  "The job is being finished: nothing new is announced; announce it before.",
+);
+/** Tries to delete the outputs of one message, after which what is left of them is kept: a bucket lock refuses for ever. */
+const RETIRE_TRIES_MAX = 8;

@@ -1,12 +1,12 @@
 import { failure } from "../../workers/core/failure.ts";
 import type { JobSpec } from "../../workers/core/jobs/job.ts";
-import { checkHashed } from "../../workers/core/jobs/outputs.ts";
+import { checkHashed, checkLooks } from "../../workers/core/jobs/outputs.ts";
 import type { Row } from "../../workers/core/manifest/row.ts";
 import { fail, ok, type Result } from "../../workers/core/result.ts";
 import type { ObjectStore } from "../../workers/ports/object-store.ts";
 import { type Checkpoint, Checkpoints, type CheckpointSummary } from "./checkpoints.ts";
 import { Cleanup } from "./cleanup.ts";
-import { type Announced, type KnownOutput, type Output, Outputs, type Retired } from "./outputs.ts";
+import { type Announced, type Found, type KnownOutput, type Output, Outputs, type Retired } from "./outputs.ts";
 
 /** What is to be committed; null: outputs of no checkpoint. */
 export interface ToCommit {
@@ -39,7 +39,7 @@ export class JobOutputs {
     return this.#outputs.of(keys);
   }
 
-  announcePuts(outputs: readonly Output[]): Result<null> {
+  announcePuts(outputs: readonly Output[]): Result<number[]> {
     return this.#outputs.announcePuts(outputs);
   }
 
@@ -48,18 +48,19 @@ export class JobOutputs {
     const begun = this.#checkpoints.begin(checkpoint);
     const announced = begun.ok ? this.#outputs.announce(outputs, checkpoint) : begun;
     if (!announced.ok) return announced;
-    // It is committed by one request, which reads so much and no more.
-    const tooMuch = checkHashed(this.#outputs.ofCheckpoint(checkpoint));
+    // It is committed by one request, which asks and reads so much and no more.
+    const all = this.#outputs.ofCheckpoint(checkpoint);
+    const tooMuch = checkHashed(all) ?? checkLooks(all, "Make several checkpoints of it, or announce it without.");
     return tooMuch === null ? announced : fail(tooMuch);
   }
 
-  recordUpload(key: string, uploadId: string): Result<string> {
-    return this.#outputs.recordUpload(key, uploadId);
+  recordUpload(key: string, generation: number, uploadId: string): Result<string> {
+    return this.#outputs.recordUpload(key, generation, uploadId);
   }
 
   /** An upload that nobody wants is to be aborted. */
   dropUpload(key: string, uploadId: string, now: number): void {
-    this.#cleanup.add(key, uploadId, false, now);
+    this.#cleanup.add(key, uploadId, null, now);
   }
 
   /** The outputs of these keys, or all of a checkpoint, with those that are committed already. */
@@ -79,13 +80,19 @@ export class JobOutputs {
 
   /**
    * Commits what was found, and the checkpoints that are whole with it; one that lacks an output is refused. Returns the
-   * rows that are news, and what of older checkpoints is one too many.
+   * rows that are news, the checkpoints in their order, and what of older ones is one too many.
    */
-  commit(found: readonly Row[], keep: number | null, now: number): Result<{ fresh: Row[]; retired: Retired[] }> {
+  commit(
+    found: readonly Found[],
+    keep: number | null,
+    now: number,
+  ): Result<{ fresh: Row[]; checkpoints: string[]; retired: Retired[] }> {
     const committed = this.#outputs.commit(found);
     if (!committed.ok) return committed;
     const retired: Retired[] = [];
-    for (const name of committed.value.checkpoints) {
+    for (const { key, uploadId } of committed.value.uploads) this.#cleanup.add(key, uploadId, null, now);
+    const checkpoints = this.#checkpoints.inOrder(committed.value.checkpoints);
+    for (const name of checkpoints) {
       const missing = this.#outputs.ofCheckpoint(name).find(({ state }) => state === "announced");
       if (missing !== undefined) {
         const detail = `"${missing.key}" was announced for the checkpoint "${name}" meanwhile; put it, and commit again.`;
@@ -94,7 +101,7 @@ export class JobOutputs {
       const old = this.#checkpoints.commit(name, keep, now);
       retired.push(...old.flatMap((each) => this.#outputs.retire(each)));
     }
-    return ok({ fresh: committed.value.fresh, retired });
+    return ok({ fresh: committed.value.fresh, checkpoints, retired });
   }
 
   /** Gives up outputs that are not committed, of these keys or of a checkpoint; returns the keys. */
@@ -102,16 +109,16 @@ export class JobOutputs {
     const found = checkpoint === null ? ok(null) : this.#checkpoints.find(checkpoint);
     if (!found.ok) return found;
     const wanted = checkpoint === null ? [...keys] : this.#outputs.ofCheckpoint(checkpoint).map(({ key }) => key);
-    const given = this.#outputs.abort(wanted);
+    const given = this.#outputs.abort(wanted, checkpoint);
     if (!given.ok) return given;
-    for (const { key, uploadId } of given.value) this.#cleanup.add(key, uploadId, true, now);
+    for (const { key, uploadId, generation } of given.value) this.#cleanup.add(key, uploadId, generation, now);
     if (checkpoint !== null) this.#checkpoints.forget(checkpoint);
     return ok(wanted);
   }
 
   /** The job has ended: the uploads of outputs that will never be committed are to be aborted. */
   abandon(now: number): void {
-    for (const { key, uploadId } of this.#outputs.abandon()) this.#cleanup.add(key, uploadId, false, now);
+    for (const { key, uploadId } of this.#outputs.abandon()) this.#cleanup.add(key, uploadId, null, now);
   }
 
   /** Outputs of old checkpoints that are deleted now, or stay and are no longer the job's. */
@@ -120,8 +127,8 @@ export class JobOutputs {
     this.#outputs.retired(kept, "kept");
   }
 
-  uncommittedAmong(keys: readonly string[]): string[] {
-    return this.#outputs.uncommittedAmong(keys);
+  uncommittedAmong(objects: readonly { key: string; etag: string }[]): string[] {
+    return this.#outputs.uncommittedAmong(objects);
   }
 
   checkpoints(): CheckpointSummary[] {
@@ -144,7 +151,14 @@ export class JobOutputs {
     return this.#cleanup.nextDueAt;
   }
 
-  async clean(spec: JobSpec, store: ObjectStore | null, now: number): Promise<void> {
-    await this.#cleanup.run(spec, store, now, (key) => this.#outputs.aborted(key));
+  /** @param tell the manifest that nothing is at a key any more */
+  async clean(
+    spec: JobSpec,
+    store: ObjectStore | null,
+    now: number,
+    tell: (key: string) => Promise<void>,
+  ): Promise<void> {
+    const done = (key: string, generation: number) => this.#outputs.aborted(key, generation);
+    await this.#cleanup.run(spec, store, now, { tell, done });
   }
 }

@@ -3,11 +3,12 @@ import { type Failure, failure } from "../../workers/core/failure.ts";
 import type { JobSpec } from "../../workers/core/jobs/job.ts";
 import { fail, type Result } from "../../workers/core/result.ts";
 import type { Outbox } from "../outbox.ts";
+import type { Finishes } from "./finishes.ts";
 import type { JobOutputs } from "./job-outputs.ts";
 import type { Leases } from "./leases.ts";
 import type { Nodes } from "./nodes.ts";
 import type { Sockets } from "./sockets.ts";
-import { applyJobEvent, isEnded, type JobEvent, type JobState, nextTickAt } from "./state.ts";
+import { applyJobEvent, isEnded, type JobEvent, type JobState, type JobTimes, nextTickAt } from "./state.ts";
 
 interface Job {
   state: JobState;
@@ -20,6 +21,7 @@ interface Parts {
   nodes: Nodes;
   leases: Leases;
   outputs: JobOutputs;
+  finishes: Finishes;
   outbox: Outbox;
   sockets: Sockets;
 }
@@ -167,9 +169,15 @@ export class Life {
     this.#sql.exec("UPDATE job SET state = ?, ended_at = ? WHERE id = 1", state, isEnded(state) ? now : null);
   }
 
-  #times(spec: JobSpec): { lastHeartbeatAt: number | null; lostAfterMs: number; expiresAt: number } {
+  #times(spec: JobSpec): JobTimes {
     const lastHeartbeatAt = this.#parts.nodes.lastHeardAt;
-    return { lastHeartbeatAt, lostAfterMs: spec.lostAfterSeconds * 1000, expiresAt: spec.expiresAt };
+    const finishCountsUntil = this.#parts.finishes.countsUntil;
+    return {
+      lastHeartbeatAt,
+      lostAfterMs: spec.lostAfterSeconds * 1000,
+      expiresAt: spec.expiresAt,
+      finishCountsUntil,
+    };
   }
 
   get job(): Job | null {

@@ -1,4 +1,5 @@
 import { type Failure, failure } from "../../workers/core/failure.ts";
+import { quoted } from "../../workers/core/jobs/output-keys.ts";
 import { OUTPUTS_EVER_MAX, OUTPUTS_MAX } from "../../workers/core/limits.ts";
 import type { Row } from "../../workers/core/manifest/row.ts";
 import { pack } from "../../workers/core/migration/pack.ts";
@@ -37,6 +38,17 @@ export interface KnownOutput extends Announced {
   state: OutputState;
   /** R2's, once it is committed. */
   etag: string | null;
+  /** Of the announcement, counted by the job: what was put for an older one of the key is not this output. */
+  generation: number;
+}
+
+/** An announced output that was found in R2. */
+export interface Found {
+  row: Row;
+  /** Of the announcement that was looked for; another by now is another output. */
+  generation: number;
+  /** Whether the finder itself has put it together from its parts. */
+  isCompleted: boolean;
 }
 
 /** An object in R2 at the ETag with which it was committed. */
@@ -46,9 +58,12 @@ export interface Retired {
 }
 
 const FIELDS = `key, size, content_type AS contentType, sha256, part_bytes AS partBytes, checkpoint,
-  upload_id AS uploadId, state, etag`;
+  upload_id AS uploadId, state, etag, generation`;
 /** A key in one of these states may be announced anew. */
 const FREE: ReadonlySet<OutputState> = new Set<OutputState>(["aborted", "deleted"]);
+
+/** In one of these what was committed is an object like any other. */
+const IS_THERE: ReadonlySet<OutputState> = new Set<OutputState>(["committed", "deleting", "kept"]);
 
 /** What URLs were issued for to be put, and what became of it. Whoever calls is in a transaction. */
 export class Outputs {
@@ -64,8 +79,10 @@ export class Outputs {
       checkpoint TEXT,
       upload_id TEXT,
       state TEXT NOT NULL,
-      etag TEXT                   -- once it was found in the bucket, as it was announced
-    ) WITHOUT ROWID`;
+      etag TEXT,                  -- once it was found in the bucket, as it was announced
+      generation INTEGER NOT NULL
+    ) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS output_generation (id INTEGER PRIMARY KEY CHECK (id = 1), last INTEGER NOT NULL)`;
 
   constructor(sql: SqlStorage) {
     this.#sql = sql;
@@ -99,28 +116,45 @@ export class Outputs {
       if (present === undefined || FREE.has(present.state)) fresh.push(output);
       else if (!isSame(present, output, checkpoint)) return fail(taken(present));
     }
-    const full = this.#refuseMore(fresh.length);
+    const full = this.#refuseMore(fresh.length, fresh.filter(({ key }) => !known.has(key)).length);
     if (full !== null) return fail(full);
-    for (const output of fresh) this.#write(output, checkpoint);
+    this.#write(fresh, checkpoint);
     return ok(this.of(outputs.map(({ key }) => key)));
   }
 
-  /** Records what PUT URLs are about to be issued for; the same key again replaces the announcement. */
-  announcePuts(outputs: readonly Output[]): Result<null> {
-    const known = this.of(outputs.map(({ key }) => key));
+  /**
+   * Records what PUT URLs are about to be issued for; the same key again, of another size or type, replaces the announcement.
+   * Returns their generations, in their order.
+   */
+  announcePuts(outputs: readonly Output[]): Result<number[]> {
+    const keys = outputs.map(({ key }) => key);
+    const known = this.of(keys);
     const other = known.find((present) => !FREE.has(present.state) && !isPlainPut(present));
     if (other !== undefined) return fail(taken(other));
     const counted = known.filter(({ state }) => !FREE.has(state)).length;
-    const full = this.#refuseMore(new Set(outputs.map(({ key }) => key)).size - counted);
+    const asked = new Set(keys).size;
+    const full = this.#refuseMore(asked - counted, asked - known.length);
     if (full !== null) return fail({ ...full, field: "objects" });
-    for (const output of outputs) this.#write({ ...output, sha256: null, partBytes: null }, null);
-    return ok(null);
+    const byKey = new Map(known.map((output) => [output.key, output]));
+    // What a URL of the same announcement has put, or still puts, stays the output.
+    const isSameAgain = ({ key, size, contentType }: Output) => {
+      const present = byKey.get(key);
+      return present?.state === "announced" && present.size === size && present.contentType === contentType;
+    };
+    const fresh = outputs.filter((output) => !isSameAgain(output));
+    this.#write(
+      fresh.map((output) => ({ ...output, sha256: null, partBytes: null })),
+      null,
+    );
+    const now = new Map(this.of(keys).map(({ key, generation }) => [key, generation]));
+    return ok(keys.map((key) => now.get(key) ?? 0));
   }
 
   /** Keeps the upload of an output that has none; returns the one that it has from now on. */
-  recordUpload(key: string, uploadId: string): Result<string> {
+  recordUpload(key: string, generation: number, uploadId: string): Result<string> {
     const [present] = this.of([key]);
     if (present?.state !== "announced" || present.partBytes === null) return fail(notAnnounced(key));
+    if (present.generation !== generation) return fail(announcedAnew(key));
     if (present.uploadId !== null) return ok(present.uploadId);
     this.#sql.exec("UPDATE output SET upload_id = ? WHERE key = ?", uploadId, key);
     return ok(uploadId);
@@ -133,33 +167,45 @@ export class Outputs {
     const missing = keys.find((key) => !good.has(key));
     if (missing !== undefined) return fail(notAnnounced(missing));
     const grouped = known.find(({ checkpoint, state }) => checkpoint !== null && state === "announced");
-    return grouped === undefined ? ok(known) : fail(inCheckpoint(grouped));
+    return grouped === undefined ? ok(known) : fail(inCheckpoint(grouped, "commit"));
   }
 
-  /** Commits what was found in the bucket; returns the rows that are news, and the checkpoints that they belong to. */
-  commit(found: readonly Row[]): Result<{ fresh: Row[]; checkpoints: string[] }> {
-    const known = new Map(this.of(found.map(({ key }) => key)).map((output) => [output.key, output]));
+  /**
+   * Commits what was found in the bucket; returns the rows that are news, the checkpoints that they belong to, and uploads of
+   * which nobody knows that they were completed.
+   */
+  commit(found: readonly Found[]): Result<{ fresh: Row[]; checkpoints: string[]; uploads: Upload[] }> {
+    const known = new Map(this.of(found.map(({ row }) => row.key)).map((output) => [output.key, output]));
     const fresh: Row[] = [];
+    const uploads: Upload[] = [];
     const checkpoints = new Set<string>();
-    for (const row of found) {
+    for (const { row, generation, isCompleted } of found) {
       const present = known.get(row.key);
       if (present === undefined || !isOpenOrCommitted(present.state)) return fail(notAnnounced(row.key));
+      if (present.generation !== generation) return fail(announcedAnew(row.key));
       if (present.state === "committed") continue;
       if (present.size !== row.size) return fail(otherSize(present, row.size));
       this.#sql.exec("UPDATE output SET state = 'committed', etag = ? WHERE key = ?", row.etag, row.key);
       fresh.push(row);
+      if (!isCompleted && present.uploadId !== null) uploads.push({ key: row.key, uploadId: present.uploadId });
       if (present.checkpoint !== null) checkpoints.add(present.checkpoint);
     }
-    return ok({ fresh, checkpoints: [...checkpoints] });
+    return ok({ fresh, checkpoints: [...checkpoints], uploads });
   }
 
-  /** Gives outputs up. Returns those whose place in R2 is to be cleaned; what is committed is refused. */
-  abort(keys: readonly string[]): Result<KnownOutput[]> {
+  /**
+   * Gives outputs up, all of a checkpoint or (null) none of one. Returns those whose place in R2 is to be cleaned; what is
+   * committed is refused.
+   */
+  abort(keys: readonly string[], checkpoint: string | null): Result<KnownOutput[]> {
     const known = this.of(keys);
     const [missing] = new Set(keys).difference(new Set(known.map(({ key }) => key)));
     if (missing !== undefined) return fail(notAnnounced(missing));
     const other = known.find(({ state }) => state !== "announced" && state !== "aborting" && state !== "aborted");
     if (other !== undefined) return fail(taken(other));
+    // Without it the checkpoint would be committed as if it were whole.
+    const grouped = checkpoint === null ? known.find((output) => output.checkpoint !== null) : undefined;
+    if (grouped !== undefined) return fail(inCheckpoint(grouped, "abort"));
     const given = known.filter(({ state }) => state !== "aborting");
     for (const { key } of given) {
       this.#sql.exec("UPDATE output SET state = 'aborting', checkpoint = NULL, upload_id = NULL WHERE key = ?", key);
@@ -167,13 +213,17 @@ export class Outputs {
     return ok(given);
   }
 
-  /** R2 is clean of it. */
-  aborted(key: string): void {
-    this.#sql.exec("UPDATE output SET state = 'aborted' WHERE key = ? AND state = 'aborting'", key);
+  /** R2 is clean of what was put for this announcement, and for older ones of the key. */
+  aborted(key: string, generation: number): void {
+    this.#sql.exec(
+      "UPDATE output SET state = 'aborted' WHERE key = ? AND state = 'aborting' AND generation <= ?",
+      key,
+      generation,
+    );
   }
 
   /** Takes the uploads off outputs that were never committed, for they are to be aborted. */
-  abandon(): { key: string; uploadId: string }[] {
+  abandon(): Upload[] {
     const left = this.#select("state = 'announced' AND upload_id IS NOT NULL");
     if (left.length > 0) this.#sql.exec("UPDATE output SET upload_id = NULL WHERE state = 'announced'");
     return left.flatMap(({ key, uploadId }) => (uploadId === null ? [] : [{ key, uploadId }]));
@@ -198,11 +248,16 @@ export class Outputs {
     );
   }
 
-  /** Of these keys, those at which whatever is there is not the manifest's. */
-  uncommittedAmong(keys: readonly string[]): string[] {
-    const hidden: ReadonlySet<OutputState> = new Set<OutputState>(["announced", "aborting", "aborted", "deleted"]);
-    return this.of(keys)
-      .filter(({ state }) => hidden.has(state))
+  /**
+   * Of objects that say they are this job's, the keys of those that are not the manifest's: at a key that was ever announced,
+   * all but the one that was committed, and is not deleted. An old URL may put where that was. Nobody can tell what such a URL
+   * put from what a tool wrote that keeps metadata, so both stay hidden.
+   */
+  uncommittedAmong(objects: readonly { key: string; etag: string }[]): string[] {
+    const etags = new Map(objects.map(({ key, etag }) => [key, etag]));
+    const isHidden = ({ key, state, etag }: KnownOutput): boolean => !IS_THERE.has(state) || etag !== etags.get(key);
+    return this.of([...etags.keys()])
+      .filter(isHidden)
       .map(({ key }) => key);
   }
 
@@ -224,7 +279,8 @@ export class Outputs {
       .toArray();
   }
 
-  #refuseMore(more: number): Failure | null {
+  /** @param more outputs, and `rows` of them of keys that there never were: one that was freed has its row already */
+  #refuseMore(more: number, rows: number): Failure | null {
     if (more <= 0) return null;
     const { live, ever } = this.#sql
       .exec<{ live: number; ever: number }>(
@@ -233,22 +289,40 @@ export class Outputs {
       .one();
     const [most, over] =
       live + more > OUTPUTS_MAX ? [OUTPUTS_MAX, "at a time"] : [OUTPUTS_EVER_MAX, "in all, with those that are gone"];
-    if (live + more <= OUTPUTS_MAX && ever + more <= OUTPUTS_EVER_MAX) return null;
+    if (live + more <= OUTPUTS_MAX && (rows <= 0 || ever + rows <= OUTPUTS_EVER_MAX)) return null;
     return failure("invalid-body", `A job may have ${most} outputs ${over}.`, { field: "outputs" });
   }
 
-  #write({ key, size, contentType, sha256, partBytes }: Announced, checkpoint: string | null): void {
-    this.#sql.exec(
-      `INSERT OR REPLACE INTO output (key, size, content_type, sha256, part_bytes, checkpoint, state)
-         VALUES (?, ?, ?, ?, ?, ?, 'announced')`,
-      key,
-      size,
-      contentType,
-      sha256,
-      partBytes,
-      checkpoint,
-    );
+  /** Each announcement has the next generation of the job. */
+  #write(outputs: readonly Announced[], checkpoint: string | null): void {
+    if (outputs.length === 0) return;
+    const { last } = this.#sql
+      .exec<{ last: number }>(
+        `INSERT INTO output_generation (id, last) VALUES (1, ?1)
+           ON CONFLICT (id) DO UPDATE SET last = last + ?1 RETURNING last`,
+        outputs.length,
+      )
+      .one();
+    for (const [index, { key, size, contentType, sha256, partBytes }] of outputs.entries()) {
+      this.#sql.exec(
+        `INSERT OR REPLACE INTO output (key, size, content_type, sha256, part_bytes, checkpoint, state, generation)
+           VALUES (?, ?, ?, ?, ?, ?, 'announced', ?)`,
+        key,
+        size,
+        contentType,
+        sha256,
+        partBytes,
+        checkpoint,
+        last - outputs.length + 1 + index,
+      );
+    }
   }
+}
+
+/** A multipart upload in R2. */
+export interface Upload {
+  key: string;
+  uploadId: string;
 }
 
 const isOpenOrCommitted = (state: OutputState): boolean => state === "announced" || state === "committed";
@@ -271,18 +345,23 @@ function taken({ key, state }: KnownOutput): Failure {
     aborting: "is being aborted; ask again in a moment",
     deleting: "is being deleted with its checkpoint; choose another key",
   };
-  return failure("output-taken", `"${key}" ${said[state] ?? "is committed, and stays; choose another key"}.`);
+  return failure("output-taken", `${quoted(key)} ${said[state] ?? "is committed, and stays; choose another key"}.`);
 }
 
 const notAnnounced = (key: string): Failure =>
-  failure("output-not-announced", `No URL was issued for "${key}", or it was aborted; announce it first.`, {
+  failure("output-not-announced", `No URL was issued for ${quoted(key)}, or it was aborted; announce it first.`, {
     field: "outputs",
   });
 
-const inCheckpoint = ({ key, checkpoint }: KnownOutput): Failure =>
-  failure("output-in-checkpoint", `"${key}" belongs to the checkpoint "${checkpoint ?? ""}"; commit that.`, {
+const announcedAnew = (key: string): Failure =>
+  failure("output-not-announced", `${quoted(key)} was aborted and announced anew meanwhile; put that, and ask again.`, {
     field: "outputs",
   });
+
+const inCheckpoint = ({ key, checkpoint }: KnownOutput, wayOut: "commit" | "abort"): Failure => {
+  const detail = `${quoted(key)} belongs to the checkpoint "${checkpoint ?? ""}"; ${wayOut} that.`;
+  return failure("output-in-checkpoint", detail, { field: wayOut === "commit" ? "outputs" : "keys" });
+};
 
 const otherSize = ({ key, size }: Pick<Output, "key" | "size">, found: number): Failure =>
-  failure("output-mismatch", `"${key}" has ${found} bytes; ${size} were announced.`, { field: "outputs" });
+  failure("output-mismatch", `${quoted(key)} has ${found} bytes; ${size} were announced.`, { field: "outputs" });

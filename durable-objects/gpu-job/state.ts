@@ -21,8 +21,19 @@ export type JobEvent =
   /** All was found. */
   | { type: "finish"; outcome: "done" | "failed" }
   | { type: "cancel" }
-  /** Time has passed: what any node last said, and when the job itself expires (milliseconds since 1970). */
-  | { type: "tick"; now: number; lastHeartbeatAt: number | null; lostAfterMs: number; expiresAt: number };
+  /** Time has passed. */
+  | ({ type: "tick"; now: number } & JobTimes);
+
+/** By which time changes a job's state, milliseconds since 1970. */
+export interface JobTimes {
+  /** When any node last said something. */
+  lastHeartbeatAt: number | null;
+  /** Milliseconds. */
+  lostAfterMs: number;
+  expiresAt: number;
+  /** Until when a finish that is under way counts: one that has died must not stop the job for ever. Null: there is none. */
+  finishCountsUntil: number | null;
+}
 
 const RUNS: ReadonlySet<JobState> = new Set<JobState>(["pending", "running", "finishing"]);
 export const isEnded = (state: JobState): boolean => !RUNS.has(state);
@@ -43,20 +54,22 @@ export function applyJobEvent(state: JobState, event: JobEvent): JobState | null
       return "cancelled";
     case "tick":
       if (event.now >= event.expiresAt) return "expired";
-      return isSilent(event) && state !== "pending" ? "lost" : state;
+      if (isSilent(event) && state !== "pending") return "lost";
+      return state === "finishing" && event.now >= (event.finishCountsUntil ?? 0) ? "running" : state;
   }
 }
 
 /** When the next tick can change anything, milliseconds since 1970; null once the job has ended. */
-export function nextTickAt(
-  state: JobState,
-  job: { lastHeartbeatAt: number | null; lostAfterMs: number; expiresAt: number },
-): number | null {
+export function nextTickAt(state: JobState, job: JobTimes): number | null {
   if (isEnded(state)) return null;
-  if (state === "pending" || job.lastHeartbeatAt === null) return job.expiresAt;
-  return Math.min(job.expiresAt, job.lastHeartbeatAt + job.lostAfterMs);
+  const finishDiesAt = state === "finishing" ? (job.finishCountsUntil ?? 0) : Number.POSITIVE_INFINITY;
+  const lostAt =
+    state === "pending" || job.lastHeartbeatAt === null
+      ? Number.POSITIVE_INFINITY
+      : job.lastHeartbeatAt + job.lostAfterMs;
+  return Math.min(job.expiresAt, lostAt, finishDiesAt);
 }
 
 /** All nodes are silent when the latest heartbeat of any of them is too old. */
-const isSilent = (event: { now: number; lastHeartbeatAt: number | null; lostAfterMs: number }): boolean =>
+const isSilent = (event: { now: number } & JobTimes): boolean =>
   event.lastHeartbeatAt !== null && event.now >= event.lastHeartbeatAt + event.lostAfterMs;

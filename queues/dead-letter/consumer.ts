@@ -1,5 +1,5 @@
 import * as z from "zod";
-import { jobOf, migrationOf } from "../../workers/adapters/objects.ts";
+import { migrationOf } from "../../workers/adapters/objects.ts";
 import { failure } from "../../workers/core/failure.ts";
 import { retireMessage } from "../../workers/core/jobs/retire-message.ts";
 import { shardIndexMessage } from "../../workers/core/manifest/message.ts";
@@ -32,8 +32,10 @@ export async function consumeDeadLetters(batch: MessageBatch, env: Env): Promise
       const problem = failure("dead-letter", "The object was copied, but its manifest row could not be written.");
       if (sender.kind === "migration") await migrationOf(env, sender.id).deadRows(seq, keys, problem);
       else {
-        console.error(JSON.stringify({ message: "rows not written", ...sender, keys: keys.length }));
-        await jobOf(env, sender.id).settleMessage(seq);
+        // What is committed must be known: the job's outbox sends it again.
+        console.error(
+          JSON.stringify({ message: "rows not written", code: "dead-letter", ...sender, keys: keys.length }),
+        );
       }
       return ACK;
     }

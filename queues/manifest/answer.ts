@@ -3,7 +3,7 @@ import type { Observation, Question } from "../../durable-objects/dataset/rows.t
 import { forEachLimited } from "../../workers/adapters/for-each-limited.ts";
 import { datasetOf } from "../../workers/adapters/objects.ts";
 import { r2StoreOf } from "../../workers/adapters/r2-stores.ts";
-import { type UncommittedKeys, uncommittedIn } from "../../workers/adapters/uncommitted-outputs.ts";
+import { hiddenAmong, type UncommittedKeys, uncommittedIn } from "../../workers/adapters/uncommitted-outputs.ts";
 import { type Failure, failure } from "../../workers/core/failure.ts";
 import { OUTPUT_JOB } from "../../workers/core/jobs/job.ts";
 import { CONNECTIONS_MAX } from "../../workers/core/limits.ts";
@@ -142,16 +142,8 @@ async function hideUncommitted(
   datasetId: string,
   uncommitted: UncommittedKeys,
 ): Promise<Result<Observation[]>> {
-  const hidden = new Set<string>();
-  for (const [job, some] of Map.groupBy(observed, (each) => each.job)) {
-    if (job === undefined) continue;
-    const keys = await uncommitted(
-      job,
-      datasetId,
-      some.map(({ key }) => key),
-    );
-    if (!keys.ok) return keys;
-    for (const key of keys.value) hidden.add(key);
-  }
-  return ok(observed.map(({ job: _, ...each }) => (hidden.has(each.key) ? { ...each, row: null } : each)));
+  const found = observed.flatMap(({ key, row, job }) => (row === null ? [] : [{ key, etag: row.etag, job }]));
+  const hidden = await hiddenAmong(uncommitted, datasetId, found);
+  if (!hidden.ok) return hidden;
+  return ok(observed.map(({ job: _, ...each }) => (hidden.value.has(each.key) ? { ...each, row: null } : each)));
 }

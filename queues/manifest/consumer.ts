@@ -64,7 +64,10 @@ async function takeLight(body: unknown, env: Env): Promise<Settlement> {
 }
 
 /** Writes rows into their Dataset object, then tells the sender that they are there. */
-async function takeRows({ dataset, datasetId, rows, sender, seq }: ManifestMessage, env: Env): Promise<Settlement> {
+async function takeRows(message: ManifestMessage, env: Env): Promise<Settlement> {
+  const { dataset, datasetId, rows, sender, seq, hold = null } = message;
+  // Until the last of a checkpoint's messages is settled: a version has all of it, or nothing. `live` may show a part.
+  if (hold !== null) await datasetOf(env, dataset).holdSealing(datasetId, hold);
   const open = () => openPlace(env, dataset, datasetId);
   const written = await writeRows(datasetOf(env, dataset), datasetId, rows, sender.id, open);
   if (!written.ok && isTransient(written.failure.code)) return settlementOf(written.failure);
@@ -81,6 +84,8 @@ async function takeRows({ dataset, datasetId, rows, sender, seq }: ManifestMessa
     }
   }
   if (sender.kind === "migration") await migrationOf(env, sender.id).settleMessage(seq);
-  else await jobOf(env, sender.id).settleMessage(seq);
+  else if ((await jobOf(env, sender.id).settleMessage(seq, hold)) && hold !== null) {
+    await datasetOf(env, dataset).releaseSealing(hold);
+  }
   return ACK;
 }

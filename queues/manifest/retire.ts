@@ -13,19 +13,27 @@ import { tellDeleted } from "./tell-deleted.ts";
 
 type Item = RetireMessage["items"][number];
 
+/** Requests that looking keys up in versions may make: with four rounds of 200 keys beside it, within an invocation's 10,000. */
+const LOOK_UPS_MAX = 7000;
+/** Of these, for one look-up at most. */
+const ONE_LOOK_UP_MAX = 3000;
+
 /**
  * Deletes what old checkpoints consist of, but what a sealed version holds, and what is no longer as the job committed it.
  * The manifest loses its rows after that, and then the job is told. Safe to run twice: what is gone is gone. R2's delete takes
  * no condition, so a put in the moment between the look and the delete is lost.
+ *
+ * No version is sealed while this message has deleted what the manifest still knows, nor (`hold`) while other messages of the
+ * same checkpoints are to do: it would have half of one. What R2 refuses to delete is kept after some tries.
  */
 export async function retireOutputs(
   message: RetireMessage,
   env: Env,
   sealedKeys: SealedKeys = sealedKeysOf(env),
 ): Promise<Settlement> {
-  const { job, seq, items, dataset: name, datasetId } = message;
+  const { job, seq, items, hold, dataset: name, datasetId } = message;
   const place = await openPlace(env, name, datasetId);
-  if (!place.ok) return giveUp(message, place.failure);
+  if (!place.ok) return place.failure.code === "unknown-dataset" ? letGo(message, env) : giveUp(message, place.failure);
   const { dataset, store, config } = place.value;
   const holder = `${job}/${seq}`;
   // What is sealed is asked after this: no version begins until the manifest knows what was deleted.
@@ -35,22 +43,32 @@ export async function retireOutputs(
     if (isFirst) await dataset.releaseSealing(holder);
     return giveUp(message, problem);
   };
-  const sealed = await sealedAmong(sealedKeys, { id: datasetId, name }, items);
+  const sealed = await sealedAmong(sealedKeys, { id: datasetId, name }, items, { left: LOOK_UPS_MAX });
   if (!sealed.ok) return untouched(sealed.failure);
   const sorted = await sort(items, sealed.value, message, place.value);
   if (!sorted.ok) return untouched(sorted.failure);
   const { wanted, kept } = sorted.value;
-  let trouble: Failure | null = null;
+  await dataset.holdSealing(datasetId, hold);
+  const failed = new Map<string, Failure>();
   await forEachLimited(wanted, CONNECTIONS_MAX, async (key) => {
     const gone = await store.delete(config.prefix + key);
-    if (!gone.ok) trouble = gone.failure;
+    if (!gone.ok) failed.set(key, gone.failure);
   });
   // Also where no answer came: R2 is asked what is there.
   const told = await tellDeleted(place.value, wanted, job);
-  if (trouble !== null) return giveUp(message, trouble);
   if (!told.ok) return giveUp(message, told.failure);
+  const [trouble] = failed.values();
+  if (trouble !== undefined && !(await jobOf(env, job).failRetired(seq))) return giveUp(message, trouble);
+  const became = { deleted: wanted.filter((key) => !failed.has(key)), kept: [...kept, ...failed.keys()] };
+  const isOver = await jobOf(env, job).settleRetired(seq, became, hold);
   await dataset.releaseSealing(holder);
-  await jobOf(env, job).settleRetired(seq, { deleted: wanted, kept });
+  if (isOver) await dataset.releaseSealing(hold);
+  return ACK;
+}
+
+/** The dataset is there no more, or is another by now: what was in its bucket is not the job's to delete. */
+async function letGo({ job, seq, items }: RetireMessage, env: Env): Promise<Settlement> {
+  await jobOf(env, job).settleRetired(seq, { deleted: [], kept: items.map(({ key }) => key) });
   return ACK;
 }
 
@@ -80,19 +98,26 @@ async function sort(
   return problem === null ? ok({ wanted, kept }) : fail(problem);
 }
 
-/** Where so many keys are too many to be looked up at once, fewer are; one that is too much alone is taken to be sealed. */
+/**
+ * Where so many keys are too many to be looked up at once, fewer are, each time with half of what is left of the requests;
+ * what is too much alone, or has none left, is taken to be sealed.
+ */
 async function sealedAmong(
   sealedKeys: SealedKeys,
   dataset: { id: string; name: string },
   items: readonly Item[],
+  requests: { left: number },
 ): Promise<Result<ReadonlySet<string>>> {
-  const found = await sealedKeys(dataset, items);
+  const most = Math.min(ONE_LOOK_UP_MAX, Math.ceil(requests.left / 2));
+  if (most < 1) return ok(new Set(items.map(({ key }) => key)));
+  requests.left -= most;
+  const found = await sealedKeys(dataset, items, most);
   if (found.ok || found.failure.code !== "too-many-keys") return found;
   if (items.length === 1) return ok(new Set(items.map(({ key }) => key)));
   const middle = items.length >> 1;
-  const first = await sealedAmong(sealedKeys, dataset, items.slice(0, middle));
+  const first = await sealedAmong(sealedKeys, dataset, items.slice(0, middle), requests);
   if (!first.ok) return first;
-  const second = await sealedAmong(sealedKeys, dataset, items.slice(middle));
+  const second = await sealedAmong(sealedKeys, dataset, items.slice(middle), requests);
   return second.ok ? ok(first.value.union(second.value)) : second;
 }
 

@@ -13,13 +13,16 @@ const WAITS = [10, 60, 600, 4800];
 /** Shards that a Dataset is told of at once. */
 const SHARDS_AT_ONCE = 1000;
 
-/** Has those of these keys looked at that may be indexes of shards. */
+/** Has those of these keys looked at that may be indexes of shards, and have a row: what is not to be seen says nothing. */
 export async function sendShardIndexes(
   env: Env,
   of: { dataset: string; datasetId: string },
   keys: readonly string[],
 ): Promise<void> {
-  const bodies = [...new Set(keys.filter(isShardIndex))].map((key): { body: ShardIndexMessage } => ({
+  const named = [...new Set(keys.filter(isShardIndex))];
+  if (named.length === 0) return;
+  const rows = await datasetOf(env, of.dataset).remember(named);
+  const bodies = rows.map(({ key }): { body: ShardIndexMessage } => ({
     body: { v: 1, type: "shard-index", ...of, key, tries: 0 },
   }));
   for (let i = 0; i < bodies.length; i += SEND_BATCH_MAX_MESSAGES) {
@@ -58,6 +61,13 @@ async function readIndex({ dataset, store, config }: Place, key: string): Promis
   const got = await store.get(config.prefix + key);
   if (!got.ok) return got.failure.code === "object-not-found" ? ok(NO_INDEX) : got;
   const { size, etag, lastModified, body, http } = got.value;
+  // What is not in the manifest, an output that is not committed say, says nothing of what is. Nor does what has been put
+  // since: when that has its row, it is read.
+  const [row] = await dataset.remember([key]);
+  if (row?.etag !== etag) {
+    await body.cancel();
+    return ok(NO_INDEX);
+  }
   if (size > SHARD_INDEX_MAX_BYTES || http.contentEncoding !== undefined) {
     await body.cancel();
     return ok(NO_INDEX);
@@ -65,8 +75,7 @@ async function readIndex({ dataset, store, config }: Place, key: string): Promis
   const shards = parseShardIndex(await new Response(body).text());
   if (shards === null || shards.length === 0) return ok(NO_INDEX);
   // What the index says of itself may be anybody's word; the row knows whether it is a copy.
-  const [row] = await dataset.remember([key]);
-  const sourceModifiedAt = row?.etag === etag ? row.sourceModifiedAt : null;
+  const { sourceModifiedAt } = row;
   return ok({ shards, saidAt: { uploadedAt: lastModified, sourceModifiedAt } });
 }
 

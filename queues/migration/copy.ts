@@ -1,7 +1,10 @@
 import { crc64Of } from "../../workers/adapters/digest.ts";
 import { exactStream, wrongChecksum } from "../../workers/adapters/exact-stream.ts";
+import { hiddenAmong } from "../../workers/adapters/uncommitted-outputs.ts";
 import { type Failure, failure } from "../../workers/core/failure.ts";
+import { OUTPUT_JOB } from "../../workers/core/jobs/job.ts";
 import type { Proof, Row } from "../../workers/core/manifest/row.ts";
+import { storeKey } from "../../workers/core/migration/join.ts";
 import type { CopyItem, CopyMessage } from "../../workers/core/migration/message.ts";
 import { fail, ok, type Result } from "../../workers/core/result.ts";
 import type { ObjectBody, ObjectInfo } from "../../workers/ports/object-store.ts";
@@ -100,6 +103,11 @@ async function store(
   // Equal MD5s are equal bytes, whoever put them.
   const isEqual = body.md5 !== null && etag === body.md5 && size === item.size && !isOfAnotherKey(item, there.value);
   if (!isEqual) return fail(conflictOf(item, there.value));
+  const output = { key: storeKey(item.key), etag, job: there.value.custom[OUTPUT_JOB] };
+  const hidden = await hiddenAmong(run.uncommitted, run.spec.datasetId, [output]);
+  if (!hidden.ok) return hidden;
+  // A job may take away again what it has not committed.
+  if (hidden.value.size > 0) return fail(conflictOf(item, there.value));
   return ok(rowOfEqual(run, item, there.value, foundProof(item, there.value)));
 }
 

@@ -9,21 +9,14 @@ import { planParts } from "../../workers/core/migration/parts.ts";
 import { isReadInParts } from "../../workers/core/migration/read-back.ts";
 import { outcomeOf, type ReportLine } from "../../workers/core/migration/report-line.ts";
 import { verifyPage } from "../../workers/core/migration/verify.ts";
-import {
-  foundBy,
-  isOnlyFound,
-  md5OfEtag,
-  type Proof,
-  type Row,
-  UNKNOWN_ORIGIN,
-} from "../../workers/core/manifest/row.ts";
-import { forEachLimited } from "../../workers/adapters/for-each-limited.ts";
-import { CONNECTIONS_MAX } from "../../workers/core/limits.ts";
-import { ORIGIN, rareStorageClass } from "../../workers/core/migration/origin.ts";
-import { fail, ok, type Result } from "../../workers/core/result.ts";
+import { foundBy, md5OfEtag, type Proof, type Row, UNKNOWN_ORIGIN } from "../../workers/core/manifest/row.ts";
+import { rareStorageClass } from "../../workers/core/migration/origin.ts";
+import { ok, type Result } from "../../workers/core/result.ts";
 import type { ListedPage } from "../../durable-objects/migration/pages.ts";
+import { lookBack, NOTHING_BACK } from "./look-back.ts";
 import { lookBeside, type There, writtenByUs } from "./beside.ts";
 import { type Run, sourceKeyOf } from "./run.ts";
+import { uncommittedFound } from "./uncommitted-found.ts";
 
 /** The keys of one page, before anything is known of the destination. */
 export interface Found {
@@ -55,12 +48,17 @@ export async function planPage(found: Found, run: Run): Promise<Result<PlannedPa
   if (!beside.ok) return beside;
   const { there, reached } = beside.value;
   const isReached = ({ key }: { key: string }) => reached === null || !isBeyond(key, reached);
-  const objects = found.objects.filter(isReached).filter(isWanted);
+  const listed = found.objects.filter(isReached).filter(isWanted);
   // R2's keys are in NFC, and so must be the globs that protect them.
   const isNfcKey = keyFilter(inNfc(spec.filter));
   const others = beside.value.others.filter(({ key }) => isKey(key) && isNfcKey(key));
-  const known = await run.dataset.recall([...objects, ...others].map(({ key }) => storeKey(key)));
+  const known = await run.dataset.recall([...listed, ...others].map(({ key }) => storeKey(key)));
   const rows = new Map(known.rows.map((row) => [row.key, row]));
+  const back = spec.direction === "back" ? await lookBack(listed, rows, run) : ok(NOTHING_BACK);
+  if (!back.ok) return back;
+  for (const [key, row] of back.value.copies) rows.set(key, row);
+  // What a job has not committed is not there, and goes nowhere.
+  const objects = listed.filter(({ key }) => !back.value.hidden.has(storeKey(key)));
   const extraneous = await writtenByUs(run, others, rows);
   if (!extraneous.ok) return extraneous;
   const malformed = found.malformed
@@ -77,13 +75,16 @@ export async function planPage(found: Found, run: Run): Promise<Result<PlannedPa
     reached,
     hazards,
   };
-  const back = spec.direction === "back" ? await copiesOf(objects, rows, run) : ok(new Map<string, KnownRow>());
-  if (!back.ok) return back;
-  for (const [key, row] of back.value) rows.set(key, row);
   const planned =
     spec.task === "verify" || spec.task === "verify-deep"
       ? planVerification(objects, there, rows, run)
       : planCopies(objects, there, rows, new Map(known.buried.map(({ key, at }) => [key, at])), run);
+  const hidden = await uncommittedFound(
+    run,
+    planned.found.map(({ key }) => key),
+  );
+  if (!hidden.ok) return hidden;
+  if (hidden.value.size > 0) leaveAlone(planned, hidden.value, objects);
   const failures = [...planned.failures, ...malformed];
   const sizes = new Map(objects.map(({ key, size }) => [key, size]));
   const sized = failures.map((failed) => ({ ...failed, size: sizes.get(failed.key) ?? 0 }));
@@ -108,36 +109,20 @@ export async function planPage(found: Found, run: Run): Promise<Result<PlannedPa
   });
 }
 
-/**
- * On the way back: of the objects that the manifest does not know, or only that they are there, those that say of themselves
- * that they were copied from a source. The manifest may be younger than they are; what the owner has deleted at the source
- * must not come back.
- */
-async function copiesOf(
-  objects: readonly Listed[],
-  rows: ReadonlyMap<string, Remembered>,
-  run: Run,
-): Promise<Result<Map<string, KnownRow>>> {
-  const copies = new Map<string, KnownRow>();
-  let trouble: Failure | null = null;
-  const unknown = objects.filter(({ key, etag }) => {
-    const row = rows.get(storeKey(key));
-    return row === undefined || (row.etag === etag && isOnlyFound(row));
-  });
-  await forEachLimited(unknown, CONNECTIONS_MAX, async ({ key, etag }) => {
-    const head = await run.source.head(sourceKeyOf(run, key));
-    if (!head.ok) {
-      if (head.failure.code !== "object-not-found") trouble = head.failure;
-      return;
-    }
-    const writer = head.value.custom[ORIGIN.migration];
-    if (writer === undefined) return;
-    copies.set(storeKey(key), { key, size: 0, etag, sourceEtag: null, sourceModifiedAt: null, writer, proof: null });
-  });
-  return trouble === null ? ok(copies) : fail(trouble);
+/** Takes what a job has not committed out of what was found equal: it is somebody else's object, and stays as it is. */
+function leaveAlone(planned: Planned, hidden: ReadonlySet<string>, objects: readonly Listed[]): void {
+  const isHidden = ({ key }: { key: string }) => hidden.has(storeKey(key));
+  const kept = count(objects.filter(isHidden));
+  planned.found = planned.found.filter((row) => !isHidden(row));
+  planned.lines = planned.lines.filter((line) => !isHidden(line));
+  planned.skipped = {
+    objects: planned.skipped.objects - kept.objects,
+    bytes: planned.skipped.bytes - kept.bytes,
+  };
+  const detail = "A job has put the same bytes at this key and not committed them; commit or abort its output.";
+  const problem = failure("destination-changed", detail);
+  planned.failures.push(...objects.filter(isHidden).map(({ key }) => ({ key, failure: problem })));
 }
-
-type KnownRow = Remembered & { key: string; size: number; proof: Proof | null };
 
 type Planned = Pick<PlannedPage, "skipped" | "proofs" | "found" | "small" | "large" | "largeParts" | "lines"> & {
   failures: { key: string; failure: Failure }[];

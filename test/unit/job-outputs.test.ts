@@ -3,14 +3,18 @@ import { describe, expect, it } from "vitest";
 import {
   abortBodySchema,
   checkHashed,
+  checkLooks,
   checkSentParts,
   commitBodySchema,
   outputsBodySchema,
   planOutput,
 } from "../../workers/core/jobs/outputs.ts";
+import { checkOnce, quoted, storeKeys } from "../../workers/core/jobs/output-keys.ts";
+import { generationOf, markOf } from "../../workers/core/jobs/output-mark.ts";
 import { packRetired, retireMessage } from "../../workers/core/jobs/retire-message.ts";
 import {
   HASH_OBJECT_MAX_BYTES,
+  LOOKS_MAX,
   MESSAGE_MAX_BYTES,
   OBJECT_MAX_BYTES,
   OUTPUT_MULTIPART_BYTES,
@@ -103,10 +107,57 @@ describe("messages of what is to be deleted", () => {
     const packed = packRetired(items);
     expect(packed.flat()).toEqual(items);
     for (const some of packed) {
-      const sent = { v: 1, type: "retire", seq: 1, job: "job_1", dataset: "d", datasetId: "ds_1" };
+      const sent = { v: 1, type: "retire", seq: 1, job: "job_1", dataset: "d", datasetId: "ds_1", hold: "job_1/s" };
       const body = { ...sent, items: some.map(({ key, etag }) => [key, etag]) };
       expect(new TextEncoder().encode(JSON.stringify(body)).length).toBeLessThanOrEqual(MESSAGE_MAX_BYTES);
       expect(retireMessage.parse(body).items).toEqual(some);
     }
+  });
+});
+
+describe("the requests of a commit", () => {
+  const outputs = (count: number, sha256: string | null, partBytes: number | null) =>
+    Array.from({ length: count }, () => ({ sha256, partBytes }));
+
+  it("are one an output, one more with a sum, three more in parts; and no more than an invocation has", () => {
+    for (const [each, sha256, partBytes] of [
+      [1, null, null],
+      [2, "0", null],
+      [4, null, 5],
+      [5, "0", 5],
+    ] as const) {
+      expect(checkLooks(outputs(LOOKS_MAX / each, sha256, partBytes), "")).toBeNull();
+      const refused = checkLooks(outputs(Math.floor(LOOKS_MAX / each) + 1, sha256, partBytes), "Do less.");
+      expect(refused).toMatchObject({
+        code: "invalid-body",
+        field: "outputs",
+        detail: expect.stringMatching(/Do less/),
+      });
+    }
+  });
+});
+
+describe("what is stored with an output", () => {
+  it("names its job and announcement; anything else names none", () => {
+    expect(generationOf(markOf("job_1", 7), "job_1")).toBe(7);
+    expect(generationOf(markOf("job_1", 7), "job_2")).toBeNull();
+    for (const text of ["", "0", "-1", "1.5", "1e3", " 1", "9".repeat(16)]) {
+      expect(generationOf({ "penstock-job": "job_1", "penstock-output": text }, "job_1"), text).toBeNull();
+    }
+    expect(generationOf({ "penstock-job": "job_1" }, "job_1")).toBeNull();
+  });
+});
+
+describe("keys of a request", () => {
+  const field = (index: number) => `keys.${index}`;
+
+  it("are R2's spelling of them, or the first that R2 cannot have is named by its field", () => {
+    expect(storeKeys(["a", "e\u0301"], field)).toEqual({ ok: true, value: ["a", "\u00e9"] });
+    expect(storeKeys(["a", "x".repeat(1025)], field)).toMatchObject({
+      failure: { code: "key-too-long", field: "keys.1" },
+    });
+    expect(checkOnce(["\u00e9", "a", "e\u0301"], field)).toMatchObject({ code: "invalid-body", field: "keys.2" });
+    expect(checkOnce(["a", "b"], field)).toBeNull();
+    expect(quoted("x".repeat(1000))).toHaveLength(202);
   });
 });

@@ -11,13 +11,12 @@ import {
 
 const TIMEOUT = 90_000;
 const EXPIRES = 1_000_000;
-const times = { lastHeartbeatAt: 100_000, lostAfterMs: TIMEOUT, expiresAt: EXPIRES };
-const tick = (now: number, lastHeartbeatAt: number | null = 100_000): JobEvent => ({
-  type: "tick",
-  now,
-  ...times,
-  lastHeartbeatAt,
-});
+const times = { lastHeartbeatAt: 100_000, lostAfterMs: TIMEOUT, expiresAt: EXPIRES, finishCountsUntil: 170_000 };
+const tick = (
+  now: number,
+  lastHeartbeatAt: number | null = 100_000,
+  finishCountsUntil: number | null = 170_000,
+): JobEvent => ({ type: "tick", now, ...times, lastHeartbeatAt, finishCountsUntil });
 
 const EVENTS = {
   heartbeat: { type: "heartbeat" },
@@ -28,6 +27,8 @@ const EVENTS = {
   cancel: { type: "cancel" },
   "tick, all well": tick(150_000),
   "tick, no node was ever heard": tick(150_000, null),
+  "tick, a finish has died": tick(170_000),
+  "tick, no finish is under way": tick(150_000, 100_000, null),
   "tick, all nodes silent": tick(190_000),
   "tick, expired": tick(EXPIRES, 999_999),
   "tick, silent and expired": tick(EXPIRES),
@@ -45,6 +46,8 @@ const TABLE: Record<JobState, Record<EventName, JobState | "refused">> = {
     cancel: "cancelled",
     "tick, all well": "pending",
     "tick, no node was ever heard": "pending",
+    "tick, a finish has died": "pending",
+    "tick, no finish is under way": "pending",
     "tick, all nodes silent": "pending",
     "tick, expired": "expired",
     "tick, silent and expired": "expired",
@@ -58,6 +61,8 @@ const TABLE: Record<JobState, Record<EventName, JobState | "refused">> = {
     cancel: "cancelled",
     "tick, all well": "running",
     "tick, no node was ever heard": "running",
+    "tick, a finish has died": "running",
+    "tick, no finish is under way": "running",
     "tick, all nodes silent": "lost",
     "tick, expired": "expired",
     "tick, silent and expired": "expired",
@@ -71,6 +76,8 @@ const TABLE: Record<JobState, Record<EventName, JobState | "refused">> = {
     cancel: "cancelled",
     "tick, all well": "finishing",
     "tick, no node was ever heard": "finishing",
+    "tick, a finish has died": "running",
+    "tick, no finish is under way": "running",
     "tick, all nodes silent": "lost",
     "tick, expired": "expired",
     "tick, silent and expired": "expired",
@@ -93,6 +100,8 @@ function ended(state: JobState): Record<EventName, JobState | "refused"> {
     cancel: "refused",
     "tick, all well": state,
     "tick, no node was ever heard": state,
+    "tick, a finish has died": state,
+    "tick, no finish is under way": state,
     "tick, all nodes silent": state,
     "tick, expired": state,
     "tick, silent and expired": state,
@@ -135,6 +144,12 @@ describe("the next tick", () => {
     expect(nextTickAt("running", { ...times, lastHeartbeatAt: null })).toBe(EXPIRES);
   });
 
+  test("of a job that is being finished is when its youngest finish has died, if nothing else comes first", () => {
+    expect(nextTickAt("finishing", times)).toBe(170_000);
+    expect(nextTickAt("finishing", { ...times, finishCountsUntil: 195_000 })).toBe(190_000);
+    expect(applyJobEvent("finishing", tick(169_999))).toBe("finishing");
+  });
+
   test.each(JOB_STATES.filter(isEnded))("of a %s job never comes", (state) => {
     expect(nextTickAt(state, times)).toBeNull();
   });
@@ -143,8 +158,8 @@ describe("the next tick", () => {
     const time = fc.integer({ min: 1, max: 1_000_000 });
     const state = fc.constantFrom<JobState>("pending", "running", "finishing");
     fc.assert(
-      fc.property(state, fc.option(time), time, time, (from, lastHeartbeatAt, lostAfterMs, expiresAt) => {
-        const job = { lastHeartbeatAt, lostAfterMs, expiresAt };
+      fc.property(state, fc.option(time), time, time, time, (from, lastHeartbeatAt, lostAfterMs, expiresAt, until) => {
+        const job = { lastHeartbeatAt, lostAfterMs, expiresAt, finishCountsUntil: until };
         const at = nextTickAt(from, job) ?? Number.NaN;
         expect(applyJobEvent(from, { type: "tick", now: at - 1, ...job })).toBe(from);
         expect(applyJobEvent(from, { type: "tick", now: at, ...job })).not.toBe(from);

@@ -7,11 +7,19 @@ import { failure } from "../../workers/core/failure.ts";
 import { OUTPUT_JOB } from "../../workers/core/jobs/job.ts";
 import { retireMessage } from "../../workers/core/jobs/retire-message.ts";
 import { fail, ok } from "../../workers/core/result.ts";
-import { rowOfPut } from "../harness/rows.ts";
 import { api, apiTokens, LIMITED, READER } from "./harness/api.ts";
 import { failingBucket } from "./harness/failing-bucket.ts";
 import { handOver, notification } from "./harness/notify.ts";
-import { claimed, deliverOutbox, givenJob, outputIn, putBy, putParts, type SignedOutput } from "./harness/outputs.ts";
+import {
+  claimed,
+  deliverOutbox,
+  foundAt,
+  givenJob,
+  outputIn,
+  putBy,
+  putParts,
+  type SignedOutput,
+} from "./harness/outputs.ts";
 import { must } from "./harness/run.ts";
 import { sealable } from "./harness/sealed.ts";
 import { bytesOf, envWith, PART_BYTES } from "./harness/source.ts";
@@ -119,10 +127,12 @@ describe("a checkpoint", () => {
     const meanwhile = await at.announce([{ key: "runs/step-1/c", size: 1 }], { checkpoint: "step-1" });
     const looked = keysOf("step-1").map(async (key) => {
       const object = await env.DATASETS.head(`${at.name}/${key}`);
-      return rowOfPut(key, object, { writer: at.spec.id });
+      return foundAt(key, object, at.spec.id);
     });
-    const rows = await Promise.all(looked);
-    expect(await at.job.commitOutputs(rows)).toMatchObject({ ok: false, failure: { code: "output-missing" } });
+    expect(await at.job.commitOutputs(await Promise.all(looked))).toMatchObject({
+      ok: false,
+      failure: { code: "output-missing" },
+    });
     expect(await outputIn(at, "runs/step-1/a")).toMatchObject({ state: "announced" });
     await putBy(meanwhile[0] ?? {}, "x");
     expect((await at.ask("outputs/commit", { checkpoint: "step-1" })).status).toBe(200);

@@ -3,13 +3,14 @@ import { env } from "cloudflare:workers";
 import { afterEach, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
 import { datasetOf, jobOf } from "../../workers/adapters/objects.ts";
 import { OUTPUT_JOB } from "../../workers/core/jobs/job.ts";
-import { rowOfPut } from "../harness/rows.ts";
+import { OUTPUT_GENERATION } from "../../workers/core/jobs/output-mark.ts";
 import { api, apiTokens } from "./harness/api.ts";
 import { failingBucket } from "./harness/failing-bucket.ts";
 import { handOver, notification } from "./harness/notify.ts";
 import {
   claimed,
   deliverOutbox,
+  foundAt,
   givenJob,
   outputIn,
   putBy,
@@ -68,6 +69,7 @@ describe("POST /v1/jobs/:id/outputs", () => {
       "content-type": "text/plain",
       "if-none-match": "*",
       [`x-amz-meta-${OUTPUT_JOB}`]: at.spec.id,
+      [`x-amz-meta-${OUTPUT_GENERATION}`]: "1",
     };
     expect(answered).toMatchObject({
       status: 200,
@@ -212,9 +214,10 @@ describe("POST /v1/jobs/:id/outputs/commit", () => {
   it("of two who look at the same time, the one who comes second changes nothing", async () => {
     const at = await fresh();
     const put = await putBy(first(await at.announce([small])), "12345");
-    const row = rowOfPut(small.key, put, { writer: at.spec.id });
-    expect(await at.job.commitOutputs([row])).toEqual({ ok: true, value: null });
-    expect(await at.job.commitOutputs([{ ...row, etag: "of a look before" }])).toEqual({ ok: true, value: null });
+    const found = foundAt(small.key, put, at.spec.id);
+    expect(await at.job.commitOutputs([found])).toEqual({ ok: true, value: null });
+    const before = { ...found, row: { ...found.row, etag: "of a look before" } };
+    expect(await at.job.commitOutputs([before])).toEqual({ ok: true, value: null });
     expect((await commit(at, { key: small.key })).body).toMatchObject({ outputs: [{ etag: put?.etag }] });
     expect(await deliverOutbox(at)).toHaveLength(1);
   });
@@ -458,7 +461,7 @@ describe("when a job ends", () => {
       await runDurableObjectAlarm(at.job);
       expect(must(await at.job.status()).state).toBe(state);
       const late = await env.DATASETS.createMultipartUpload(upload.key);
-      expect(await at.job.recordUpload(LARGE.key, late.uploadId)).toMatchObject({ ok: false });
+      expect(await at.job.recordUpload(LARGE.key, 1, late.uploadId)).toMatchObject({ ok: false });
       await runDurableObjectAlarm(at.job);
       expect(await stillOpen([upload, { key: upload.key, uploadId: late.uploadId }])).toEqual([]);
       expect(await inR2(at.name, small.key)).toBe(true);
@@ -524,6 +527,8 @@ describe("POST /v1/jobs/:id/finish", () => {
       state: "done",
       outputs: { committed: 1 },
     });
-    expect(await jobOf(env, "job_00000000000000000000000001").uncommittedAmong("ds", ["x"])).toEqual([]);
+    expect(
+      await jobOf(env, "job_00000000000000000000000001").uncommittedAmong("ds", [{ key: "x", etag: "y" }]),
+    ).toEqual([]);
   });
 });

@@ -5,6 +5,9 @@ import type { SealedKeys } from "../ports/sealed-keys.ts";
 import { datasetOf } from "./objects.ts";
 import { findSealed } from "./sealed-versions.ts";
 
+/** Requests that open a version, at most; and those that ask the Dataset. */
+const OPENING_REQUESTS = 3;
+
 /** What the look-ups of one batch may cost in all versions together. */
 const BATCH_MOST = { requests: LOOK_UP_REQUESTS_MAX, pages: DELETES_PAGES_MAX };
 
@@ -17,17 +20,23 @@ const BATCH_MOST = { requests: LOOK_UP_REQUESTS_MAX, pages: DELETES_PAGES_MAX };
  */
 export const sealedKeysOf =
   (env: Env, most: { requests: number; pages: number } = BATCH_MOST): SealedKeys =>
-  async (dataset, objects): Promise<Result<ReadonlySet<string>>> => {
+  async (dataset, objects, requestsMax): Promise<Result<ReadonlySet<string>>> => {
     const among = await datasetOf(env, dataset.name).sealedAmong(dataset.id, [...objects]);
     const sealed = new Set(among.sealed);
-    const [requests, pages] = [most.requests, most.pages].map((all) => Math.floor(all / among.versions.length));
+    const [requests = 0, pages = 0] = [most.requests, most.pages].map((all) => Math.floor(all / among.versions.length));
+    const limited =
+      requestsMax === undefined
+        ? requests
+        : Math.min(requests, Math.floor((requestsMax - 1) / among.versions.length) - OPENING_REQUESTS);
+    // What is not opened costs nothing.
+    if (limited < 1 && among.versions.length > 0) return tooMany(among.versions.length);
     for (const version of among.versions) {
       const asked = objects.filter(({ key }) => !sealed.has(key));
       if (asked.length === 0) break;
       const resolver = await findSealed(env, dataset, String(version));
       if (!resolver.ok) return resolver;
       const keys = asked.map(({ key }) => key);
-      const share = { requests: requests ?? 0, pages: pages ?? 0 };
+      const share = { requests: limited, pages };
       const found = await resolver.value.resolveMany(keys, { original: () => true, most: share });
       if (!found.ok) return found.failure.code === "too-many-keys" ? tooMany(among.versions.length) : found;
       for (const [index, { key, etag }] of asked.entries()) if (found.value[index]?.etag === etag) sealed.add(key);

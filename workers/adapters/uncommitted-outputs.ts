@@ -2,11 +2,11 @@ import { ok, type Result } from "../core/result.ts";
 import { asked } from "./ask.ts";
 import { jobOf } from "./objects.ts";
 
-/** Of these keys of a dataset, those at which the job has put what it has not committed. */
+/** Of these objects of a dataset that say they are the job's, the keys of those that it has not committed. */
 export type UncommittedKeys = (
   job: string,
   datasetId: string,
-  keys: readonly string[],
+  objects: readonly { key: string; etag: string }[],
 ) => Promise<Result<ReadonlySet<string>>>;
 
 /**
@@ -15,8 +15,32 @@ export type UncommittedKeys = (
  */
 export const uncommittedIn =
   (env: Env): UncommittedKeys =>
-  async (job, datasetId, keys) => {
+  async (job, datasetId, objects) => {
     // An object is made by asking for it: only names that a job can have are asked for.
     if (!/^job_[0-9A-Z]{26}$/.test(job)) return ok(new Set());
-    return asked("The job", async () => ok(new Set(await jobOf(env, job).uncommittedAmong(datasetId, [...keys]))));
+    return asked("The job", async () => ok(new Set(await jobOf(env, job).uncommittedAmong(datasetId, [...objects]))));
   };
+
+/**
+ * The keys of objects that their jobs have put and not committed.
+ *
+ * @param found objects, with the job that the metadata of each name
+ */
+export async function hiddenAmong(
+  uncommitted: UncommittedKeys,
+  datasetId: string,
+  found: readonly { key: string; etag: string; job: string | undefined }[],
+): Promise<Result<ReadonlySet<string>>> {
+  const hidden = new Set<string>();
+  for (const [job, some] of Map.groupBy(found, (each) => each.job)) {
+    if (job === undefined) continue;
+    const keys = await uncommitted(
+      job,
+      datasetId,
+      some.map(({ key, etag }) => ({ key, etag })),
+    );
+    if (!keys.ok) return keys;
+    for (const key of keys.value) hidden.add(key);
+  }
+  return ok(hidden);
+}

@@ -71,6 +71,8 @@ export const WATCH_NODES_MAX = 100;
 export const OUTPUTS_MAX = 5000;
 /** The same with those that were aborted or deleted: each stays a row, so that what is put late is known for what it is. */
 export const OUTPUTS_EVER_MAX = 100_000;
+/** Requests to R2 that one commit or finish makes for its outputs, within the 10,000 subrequests of an invocation. */
+export const LOOKS_MAX = 9000;
 /** Outputs that one request may announce, commit or abort. */
 export const OUTPUTS_AT_ONCE_MAX = 1000;
 /** An output above this goes in parts by itself: of R2's advice, "small to medium files (under ~100 MB)". */

@@ -3,7 +3,10 @@ import { env } from "cloudflare:workers";
 import { configOf } from "../../../workers/adapters/config.ts";
 import { directoryOf, jobOf } from "../../../workers/adapters/objects.ts";
 import { tokensOf } from "../../../workers/adapters/tokens.ts";
-import { type JobSpec, OUTPUT_JOB } from "../../../workers/core/jobs/job.ts";
+import type { JobSpec } from "../../../workers/core/jobs/job.ts";
+import { OUTPUT_GENERATION } from "../../../workers/core/jobs/output-mark.ts";
+import { rowOfPut } from "../../harness/rows.ts";
+import type { Found } from "../../../durable-objects/gpu-job/outputs.ts";
 import { api, type ApiAnswer } from "./api.ts";
 import { jobSpec } from "./job.ts";
 import { handOver } from "./notify.ts";
@@ -64,7 +67,11 @@ export async function putBy({ url = "", headers = {} }: Partial<Signed>, bytes: 
   return env.DATASETS.put(key, bytes, {
     onlyIf: { etagDoesNotMatch: "*" },
     httpMetadata: { contentType: headers["content-type"] ?? "" },
-    customMetadata: { [OUTPUT_JOB]: headers[`x-amz-meta-${OUTPUT_JOB}`] ?? "" },
+    customMetadata: Object.fromEntries(
+      Object.entries(headers).flatMap(([name, value]) =>
+        name.startsWith("x-amz-meta-") ? [[name.slice("x-amz-meta-".length), value]] : [],
+      ),
+    ),
   });
 }
 
@@ -100,6 +107,21 @@ export async function deliverOutbox({ job }: Pick<GivenJob, "job">, seen: Env = 
   }
   return delivered;
 }
+
+/** What a commit has found at a key, put for the announcement that its metadata name. */
+export function foundAt(key: string, object: R2Object | null, job: string): Found {
+  const generation = Number(object?.customMetadata?.[OUTPUT_GENERATION]);
+  return { row: rowOfPut(key, object, { writer: job }), generation, isCompleted: false };
+}
+
+/** The messages that the job waits for, as they are sent. */
+export const outboxOf = ({ job }: Pick<GivenJob, "job">) =>
+  runInDurableObject(job, (_, { storage }) =>
+    storage.sql
+      .exec<{ seq: number; body: string }>("SELECT seq, body FROM outbox ORDER BY seq")
+      .toArray()
+      .map(({ seq, body }) => ({ ...(JSON.parse(body) as { type: string }), seq })),
+  );
 
 /** What the job's object has of an output. */
 export const outputIn = ({ job }: Pick<GivenJob, "job">, key: string) =>

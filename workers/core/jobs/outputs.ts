@@ -3,6 +3,7 @@ import * as z from "zod";
 import { type Failure, failure } from "../failure.ts";
 import {
   HASH_OBJECT_MAX_BYTES,
+  LOOKS_MAX,
   OBJECT_MAX_BYTES,
   OUTPUT_MULTIPART_BYTES,
   OUTPUTS_AT_ONCE_MAX,
@@ -128,5 +129,25 @@ export function checkHashed(outputs: readonly { size: number; sha256: string | n
   const bytes = outputs.reduce((sum, { size, sha256 }) => sum + (sha256 === null ? 0 : size), 0);
   if (bytes <= HASH_OBJECT_MAX_BYTES) return null;
   const detail = `${bytes} bytes would be read for their SHA-256, and one request reads ${HASH_OBJECT_MAX_BYTES}: commit fewer outputs at once, and announce large checkpoints without.`;
+  return failure("invalid-body", detail, { field: "outputs" });
+}
+
+/**
+ * Whether looking at these outputs takes no more requests than one invocation has: one each, one more to read it for its
+ * SHA-256, and three more to put it together from parts.
+ *
+ * @param wayOut what to do instead
+ * @returns null: it does not
+ */
+export function checkLooks(
+  outputs: readonly { sha256: string | null; partBytes: number | null }[],
+  wayOut: string,
+): Failure | null {
+  const looks = outputs.reduce(
+    (sum, { sha256, partBytes }) => sum + 1 + (sha256 === null ? 0 : 1) + (partBytes === null ? 0 : 3),
+    0,
+  );
+  if (looks <= LOOKS_MAX) return null;
+  const detail = `${outputs.length} outputs would take ${looks} requests to R2, and one commit makes ${LOOKS_MAX}. ${wayOut}`;
   return failure("invalid-body", detail, { field: "outputs" });
 }

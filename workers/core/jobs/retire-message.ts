@@ -13,6 +13,8 @@ export const retireMessage = z.strictObject({
   dataset: z.string(),
   datasetId: z.string(),
   /** The key and the ETag with which it was committed. */
+  /** By this name no version is sealed while some of the checkpoint's messages are settled and others not. */
+  hold: z.string(),
   items: z.array(z.tuple([z.string(), z.string()]).transform(([key, etag]) => ({ key, etag }))),
 });
 export type RetireMessage = z.output<typeof retireMessage>;

@@ -197,6 +197,8 @@ export const manifestMessage = z
     dataset: z.string(),
     datasetId: z.string(),
     sender: z.strictObject({ kind: z.enum(["migration", "job"]), id: z.string() }),
+    /** Of a checkpoint: by this name no version is sealed while some of its messages are settled and others not. */
+    hold: z.string().optional(),
     /** Content types, writers and origins, which many rows share. */
     words: z.array(z.string()),
     rows: z.array(sentRow),

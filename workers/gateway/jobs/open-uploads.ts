@@ -5,6 +5,8 @@ import { jobOf } from "../../adapters/objects.ts";
 import type { Failure } from "../../core/failure.ts";
 import { failure } from "../../core/failure.ts";
 import { type JobSpec, OUTPUT_JOB } from "../../core/jobs/job.ts";
+import { quoted } from "../../core/jobs/output-keys.ts";
+import { markOf } from "../../core/jobs/output-mark.ts";
 import { CONNECTIONS_MAX } from "../../core/limits.ts";
 import { fail, ok, type Result } from "../../core/result.ts";
 import type { ObjectStore } from "../../ports/object-store.ts";
@@ -18,7 +20,7 @@ export async function checkFree(store: ObjectStore, spec: JobSpec, keys: readonl
     if (!there.ok) return;
     const isOurs = there.value.custom[OUTPUT_JOB] === spec.id;
     const wayOut = isOurs ? "put by an older URL of the job; abort it, or choose another key" : "choose another key";
-    refused.push(failure("output-taken", `Something is at "${key}" already: ${wayOut}.`, { field: "outputs" }));
+    refused.push(failure("output-taken", `Something is at ${quoted(key)} already: ${wayOut}.`, { field: "outputs" }));
   });
   return refused[0] ?? null;
 }
@@ -37,12 +39,12 @@ export async function openUploads(
   const opened = new Map<string, string>();
   let problem: Failure | null = null;
   const missing = outputs.filter(({ partBytes, uploadId }) => partBytes !== null && uploadId === null);
-  await forEachLimited(missing, CONNECTIONS_MAX, async ({ key, contentType }) => {
+  await forEachLimited(missing, CONNECTIONS_MAX, async ({ key, contentType, generation }) => {
     if (problem !== null) return;
-    const metadata = { http: { contentType }, custom: { [OUTPUT_JOB]: spec.id } };
+    const metadata = { http: { contentType }, custom: markOf(spec.id, generation) };
     const created = await store.createUpload(spec.prefix + key, metadata);
     const kept = created.ok
-      ? await asked("The job", async () => jobOf(env, spec.id).recordUpload(key, created.value))
+      ? await asked("The job", async () => jobOf(env, spec.id).recordUpload(key, generation, created.value))
       : created;
     if (kept.ok) opened.set(key, kept.value);
     else problem = kept.failure;

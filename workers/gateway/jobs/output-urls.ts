@@ -1,6 +1,7 @@
 import { webHmac } from "../../adapters/web-hmac.ts";
 import { failure } from "../../core/failure.ts";
-import { type JobSpec, OUTPUT_JOB } from "../../core/jobs/job.ts";
+import type { JobSpec } from "../../core/jobs/job.ts";
+import { markOf } from "../../core/jobs/output-mark.ts";
 import { fail, ok, type Result } from "../../core/result.ts";
 import { createPresigner, type PresignRequest } from "../../core/sigv4/presign.ts";
 import type { Ctx } from "../context.ts";
@@ -14,7 +15,7 @@ export interface SignedRequest {
 /** Signs URLs for one job's outputs. Keys are the store's, relative to the dataset's prefix. */
 export interface OutputSigner {
   /** It writes once, and only what was announced. */
-  put(output: { key: string; size: number; contentType: string }): Result<SignedRequest>;
+  put(output: { key: string; size: number; contentType: string; generation: number }): Result<SignedRequest>;
   /** A part of another size is refused by R2. */
   part(key: string, uploadId: string, part: { number: number; size: number }): Result<SignedRequest>;
   /** It reads this object and no later one. */
@@ -48,14 +49,7 @@ export async function outputSigner(
     return url.ok ? ok({ url: url.value, headers }) : url;
   };
   return ok({
-    put: ({ key, size, contentType }) =>
-      sign("PUT", key, {
-        "content-length": String(size),
-        "content-type": contentType,
-        "if-none-match": "*",
-        // By this, a commit knows the job's own outputs from what was there before.
-        [`x-amz-meta-${OUTPUT_JOB}`]: spec.id,
-      }),
+    put: ({ generation, ...output }) => sign("PUT", output.key, putHeaders(spec, output, generation)),
     part: (key, uploadId, { number, size }) =>
       sign("PUT", key, { "content-length": String(size) }, { partNumber: String(number), uploadId }),
     get: (key, etag) => sign("GET", key, { "if-match": `"${etag}"` }),
@@ -65,4 +59,20 @@ export async function outputSigner(
       serverTime: new Date(now).toISOString(),
     },
   });
+}
+
+/** What a PUT URL of an output signs. It writes once, and only what was announced. */
+export function putHeaders(
+  spec: JobSpec,
+  { size, contentType }: { size: number; contentType: string },
+  generation: number,
+): Record<string, string> {
+  // By these, a commit knows what was put for this announcement from what was there before.
+  const marks = Object.entries(markOf(spec.id, generation)).map(([name, value]) => [`x-amz-meta-${name}`, value]);
+  return {
+    "content-length": String(size),
+    "content-type": contentType,
+    "if-none-match": "*",
+    ...(Object.fromEntries(marks) as Record<string, string>),
+  };
 }

@@ -7,7 +7,7 @@ import { scopeBatches } from "../../core/capability/scope-batches.ts";
 import { covers } from "../../core/capability/scope.ts";
 import { type Failure, failure } from "../../core/failure.ts";
 import { formatDataUrl } from "../../core/http/key-path.ts";
-import { type JobSpec, OUTPUT_JOB, outputScope, readScope } from "../../core/jobs/job.ts";
+import { type JobSpec, outputScope, readScope } from "../../core/jobs/job.ts";
 import type { UrlsBody } from "../../core/jobs/node-requests.ts";
 import { CAPABILITY_MAX_SCOPES } from "../../core/limits.ts";
 import { storeKey } from "../../core/migration/join.ts";
@@ -15,6 +15,7 @@ import { fail, ok, type Result } from "../../core/result.ts";
 import { checkPresignable, createPresigner, type PresignRequest } from "../../core/sigv4/presign.ts";
 import type { Ctx } from "../context.ts";
 import { signedRoot } from "../routes/capabilities.ts";
+import { putHeaders } from "./output-urls.ts";
 import { type Expected, expectObjects, type Wanted } from "../routes/job-reads.ts";
 
 export interface SignedUrl {
@@ -84,25 +85,35 @@ export async function prepareGets(
   return prepareR2(c, spec, orders, "keys", expiresSeconds, now);
 }
 
-/** A PUT URL signs its length, its type and `if-none-match: *`: it writes once, and only what was announced. */
-export function preparePuts(
+/**
+ * A PUT URL signs its length, its type and `if-none-match: *`: it writes once, and only what was announced.
+ *
+ * @param announce called once nothing else can refuse the URLs; the generations of the announcements, in their order
+ */
+export async function preparePuts(
   c: Ctx,
   spec: JobSpec,
   objects: Extract<UrlsBody, { method: "PUT" }>["objects"],
   expiresSeconds: number,
   now: number,
+  announce: () => Promise<Result<number[]>>,
 ): Promise<Result<SignedUrls>> {
-  const orders = objects.map(({ key, size, contentType }): Order => {
-    const headers = {
-      "content-length": String(size),
-      "content-type": contentType,
-      "if-none-match": "*",
-      // By this, finish knows the job's own outputs from what was there before.
-      [`x-amz-meta-${OUTPUT_JOB}`]: spec.id,
-    };
-    return { request: { method: "PUT", key: storeKey(key), headers }, key, etag: null, size };
-  });
-  return prepareR2(c, spec, orders, "objects", expiresSeconds, now);
+  const prepare = (generations: readonly number[]) => {
+    const orders = objects.map((object, index): Order => {
+      const headers = putHeaders(spec, object, generations[index] ?? 0);
+      return {
+        request: { method: "PUT", key: storeKey(object.key), headers },
+        key: object.key,
+        etag: null,
+        size: object.size,
+      };
+    });
+    return prepareR2(c, spec, orders, "objects", expiresSeconds, now);
+  };
+  const signable = await prepare([]);
+  if (!signable.ok) return signable;
+  const announced = await announce();
+  return announced.ok ? prepare(announced.value) : announced;
 }
 
 /** What one URL of R2 is made from; no request: there is none. */

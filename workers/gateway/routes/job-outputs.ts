@@ -8,9 +8,11 @@ import { covers } from "../../core/capability/scope.ts";
 import { type Failure, failure } from "../../core/failure.ts";
 import { checkKey } from "../../core/http/key-path.ts";
 import { type JobSpec, outputScope } from "../../core/jobs/job.ts";
+import { checkOnce, quoted, storeKeys, storeKeysOnce } from "../../core/jobs/output-keys.ts";
 import {
   abortBodySchema,
   checkHashed,
+  checkLooks,
   commitBodySchema,
   type OutputBody,
   outputPartsBodySchema,
@@ -76,17 +78,22 @@ export async function parts(c: Ctx): Promise<Response> {
   const at = await openJob(c);
   if (!at.ok) return refuse(c, at.failure);
   const { spec, store } = at.value;
-  const found = await ask(c, (job) => job.knownOutputs([storeKey(body.value.key)]));
+  const keys = storeKeys([body.value.key], () => "key");
+  if (!keys.ok) return refuse(c, keys.failure);
+  const found = await ask(c, (job) => job.knownOutputs(keys.value));
   if (!found.ok) return refuse(c, found.failure);
   const output = found.value.find(({ state, partBytes }) => state === "announced" && partBytes !== null);
   if (output === undefined) {
-    const detail = `"${body.value.key.slice(0, 200)}" is not being put in parts; announce it first, with "multipart": true.`;
+    const detail = `${quoted(body.value.key)} is not being put in parts; announce it first, with "multipart": true.`;
     return refuse(c, failure("output-not-announced", detail, { field: "key" }));
   }
   const count = countOf(output);
   const beyond = body.value.parts.find((number) => number > count);
   if (beyond !== undefined) {
-    return refuse(c, { ...wrongParts(`"${output.key}" has ${count} parts, and none is ${beyond}.`), field: "parts" });
+    return refuse(c, {
+      ...wrongParts(`${quoted(output.key)} has ${count} parts, and none is ${beyond}.`),
+      field: "parts",
+    });
   }
   const opened = await openUploads(c.env, store, spec, [output]);
   if (!opened.ok) return refuse(c, opened.failure);
@@ -105,14 +112,19 @@ export async function commit(c: Ctx): Promise<Response> {
   const at = await openJob(c);
   if (!at.ok) return refuse(c, at.failure);
   const { spec, store } = at.value;
-  const keys = named.map(({ key }) => storeKey(key));
+  const checked = storeKeysOnce(
+    named.map(({ key }) => key),
+    (index) => `outputs.${index}.key`,
+  );
+  if (!checked.ok) return refuse(c, checked.failure);
+  const keys = checked.value;
   const found = await ask(c, (job) => job.toCommit(keys, name));
   if (!found.ok) return refuse(c, found.failure);
   const { outputs } = found.value;
   const refused = checkGroup(outputs, keys, name);
   if (refused !== null) return refuse(c, refused);
   const open = outputs.filter(({ state }) => state === "announced");
-  const tooMuch = checkHashed(open);
+  const tooMuch = checkHashed(open) ?? checkLooks(open, "Commit fewer outputs at once.");
   if (tooMuch !== null) return refuse(c, tooMuch);
   const partsOf = new Map(named.map(({ key, parts: sent }) => [storeKey(key), sent]));
   const verified = await verifyOutputs(
@@ -122,11 +134,11 @@ export async function commit(c: Ctx): Promise<Response> {
   );
   const failed = verified.find((each) => !each.ok);
   if (failed !== undefined && !failed.ok) return refuse(c, failed.failure);
-  const rows = verified.flatMap((each) => (each.ok ? [each.value] : []));
-  const committed = rows.length === 0 ? ok(null) : await ask(c, (job) => job.commitOutputs(rows));
+  const there = verified.flatMap((each) => (each.ok ? [each.value] : []));
+  const committed = there.length === 0 ? ok(null) : await ask(c, (job) => job.commitOutputs(there));
   if (!committed.ok) return refuse(c, committed.failure);
   // As the job has it now: who has committed at the same time has been answered the same.
-  const after = rows.length === 0 ? found : await ask(c, (job) => job.toCommit(keys, name));
+  const after = there.length === 0 ? found : await ask(c, (job) => job.toCommit(keys, name));
   return after.ok ? answer(c, committedView(after.value)) : refuse(c, after.failure);
 }
 
@@ -140,7 +152,7 @@ function checkGroup(outputs: readonly KnownOutput[], keys: readonly string[], na
   const own = new Set(outputs.map(({ key }) => key));
   const other = keys.find((key) => !own.has(key));
   if (other === undefined) return null;
-  const detail = `"${other}" was not announced for the checkpoint "${name}"; commit it by itself.`;
+  const detail = `${quoted(other)} was not announced for the checkpoint "${name}"; commit it by itself.`;
   return failure("output-not-announced", detail, { field: "outputs" });
 }
 
@@ -149,7 +161,9 @@ export async function abort(c: Ctx): Promise<Response> {
   const body = await readBody(c, abortBodySchema, URLS_BODY_MAX_BYTES);
   if (!body.ok) return refuse(c, body.failure);
   const { keys = [], checkpoint = null } = body.value;
-  const aborted = await ask(c, (job) => job.abortOutputs(keys.map(storeKey), checkpoint));
+  const checked = storeKeys(keys, (index) => `keys.${index}`);
+  if (!checked.ok) return refuse(c, checked.failure);
+  const aborted = await ask(c, (job) => job.abortOutputs(checked.value, checkpoint));
   if (!aborted.ok) return refuse(c, aborted.failure);
   return answer(c, { aborted: aborted.value, serverTime: new Date().toISOString() });
 }
@@ -170,7 +184,10 @@ async function openJob(c: Ctx): Promise<Result<{ spec: JobSpec; store: ObjectSto
 /** Outputs as they are kept; refused outside of the job's prefix, and where one is named twice. */
 function planAll(outputs: readonly OutputBody[], spec: JobSpec, partBytes: number): Result<Announced[]> {
   const own = outputScope(spec);
-  const seen = new Set<string>();
+  const twice = checkOnce(
+    outputs.map(({ key }) => key),
+    (index) => `outputs.${index}.key`,
+  );
   const planned: Announced[] = [];
   for (const [index, output] of outputs.entries()) {
     const field = `outputs.${index}`;
@@ -178,19 +195,15 @@ function planAll(outputs: readonly OutputBody[], spec: JobSpec, partBytes: numbe
     const checked = checkKey(spec.prefix + key, `${field}.key`);
     if (!checked.ok) return checked;
     if (own === null || !covers(own, key)) {
-      const detail = `"${output.key.slice(0, 200)}" is outside the job's output prefix.`;
+      const detail = `${quoted(output.key)} is outside the job's output prefix.`;
       return fail(failure("out-of-scope", detail, { field: `${field}.key` }));
     }
-    if (seen.has(key)) {
-      return fail(failure("invalid-body", `"${key}" is named twice; name it once.`, { field: `${field}.key` }));
-    }
-    seen.add(key);
     const plan = planOutput(output, partBytes, field);
     if (!plan.ok) return plan;
     const { size, contentType, sha256 = null } = output;
     planned.push({ key, size, contentType, sha256, partBytes: plan.value?.partBytes ?? null });
   }
-  return ok(planned);
+  return twice === null ? ok(planned) : fail(twice);
 }
 
 const countOf = ({ size, partBytes }: KnownOutput): number => (partBytes === null ? 1 : Math.ceil(size / partBytes));

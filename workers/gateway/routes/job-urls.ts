@@ -6,6 +6,7 @@ import { type Failure, failure } from "../../core/failure.ts";
 import { checkKey } from "../../core/http/key-path.ts";
 import { inputOf, type JobSpec, outputScope } from "../../core/jobs/job.ts";
 import { type UrlsBody, urlsBodySchema } from "../../core/jobs/node-requests.ts";
+import { checkOnce } from "../../core/jobs/output-keys.ts";
 import { refreshAfter } from "../../core/jobs/times.ts";
 import { URLS_BODY_MAX_BYTES } from "../../core/limits.ts";
 import { storeKey } from "../../core/migration/join.ts";
@@ -65,11 +66,8 @@ async function begin(
   const ask = <T>(question: (job: ReturnType<typeof jobOf>) => Promise<Result<T>>): Promise<Result<T>> =>
     asked("The job", async () => question(jobOf(c.env, spec.id)));
   if (body.method === "PUT") {
-    const signed = await preparePuts(c, spec, body.objects, expiresSeconds, now);
-    if (!signed.ok) return signed;
     const outputs = body.objects.map((output) => ({ ...output, key: storeKey(output.key) }));
-    const announced = await ask((job) => job.announce(outputs));
-    return announced.ok ? signed : announced;
+    return preparePuts(c, spec, body.objects, expiresSeconds, now, () => ask((job) => job.announce(outputs)));
   }
   const hasEnded = await ask(async (job) => ok(await job.hasEnded()));
   if (!hasEnded.ok) return hasEnded;
@@ -90,7 +88,8 @@ function checkScope(body: UrlsBody, spec: JobSpec): Failure | null {
     const rule = isPut ? "outside the job's output prefix" : "outside the job's input and output";
     return failure("out-of-scope", `"${key.slice(0, 200)}" is ${rule}.`, { field });
   }
-  return null;
+  // One key is one output: of two announcements the URL of one would be of no use.
+  return isPut ? checkOnce(keys, (index) => `objects.${index}.key`) : null;
 }
 
 const LINES = /(^|,)\s*application\/x-ndjson\s*(;|,|$)/i;

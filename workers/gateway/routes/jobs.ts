@@ -1,20 +1,21 @@
 import * as z from "zod";
 import type { JobStatus } from "../../../durable-objects/gpu-job/gpu-job.ts";
+import type { Found } from "../../../durable-objects/gpu-job/outputs.ts";
 import { newId } from "../../adapters/ids.ts";
+import { asked } from "../../adapters/ask.ts";
 import { knownDataset } from "../../adapters/known-datasets.ts";
 import { directoryOf, jobOf } from "../../adapters/objects.ts";
 import { r2StoreOf } from "../../adapters/r2-stores.ts";
 import { writeUnits } from "../../adapters/unit-lists.ts";
-import { failure } from "../../core/failure.ts";
+import { type FailureCode, failure } from "../../core/failure.ts";
 import { credentialsLife } from "../../core/jobs/credentials.ts";
 import type { JobSpec } from "../../core/jobs/job.ts";
 import { type FinishBody, finishBodySchema, heartbeatBodySchema } from "../../core/jobs/node-requests.ts";
-import { checkHashed } from "../../core/jobs/outputs.ts";
+import { storeKeys } from "../../core/jobs/output-keys.ts";
+import { checkHashed, checkLooks } from "../../core/jobs/outputs.ts";
 import { checkOutputPrefix, jobBodySchema } from "../../core/jobs/request.ts";
 import { parseState } from "../../core/jobs/resume.ts";
 import { BODY_MAX_BYTES, URLS_BODY_MAX_BYTES } from "../../core/limits.ts";
-import type { Row } from "../../core/manifest/row.ts";
-import { storeKey } from "../../core/migration/join.ts";
 import { fail, ok, type Result } from "../../core/result.ts";
 import { accountOf } from "../../core/sigv4/temporary-credentials.ts";
 import { datasetAllowed, tokenOf } from "../auth.ts";
@@ -155,47 +156,66 @@ export async function heartbeat(c: Ctx): Promise<Response> {
 export async function finish(c: Ctx): Promise<Response> {
   const body = await readBody(c, finishBodySchema, URLS_BODY_MAX_BYTES);
   if (!body.ok) return refuse(c, body.failure);
-  const job = jobOf(c.env, c.get("job").job);
-  const found = await job.status();
+  const { outcome, outputs } = body.value;
+  const keys = outputs === undefined ? ok(null) : storeKeys(outputs, (index) => `outputs.${index}`);
+  if (!keys.ok) return refuse(c, keys.failure);
+  const found = await askJob(c, (job) => job.status());
   if (!found.ok) return refuse(c, found.failure);
   // A finish whose answer was lost is asked again, and is no error.
-  if (found.value.state === body.value.outcome) return answer(c, view(found.value));
-  const begun = await job.beginFinish(body.value.outcome);
+  if (found.value.state === outcome) return answer(c, view(found.value));
+  const begun = await askJob(c, (job) => job.beginFinish(outcome));
   if (!begun.ok) return refuse(c, begun.failure);
-  const rows = await lookAtOutputs(c, found.value.spec, body.value);
-  if (!rows.ok) {
-    await job.goOn(begun.value.attempt);
-    return refuse(c, rows.failure);
+  const { attempt } = begun.value;
+  let isFinished = false;
+  try {
+    const there = await lookAtOutputs(c, found.value.spec, outcome, keys.value);
+    if (!there.ok) return refuse(c, there.failure);
+    const finished = await askJob(c, (job) => job.finish(outcome, there.value));
+    isFinished = finished.ok;
+    const after = await askJob(c, (job) => job.status());
+    if (!after.ok) return refuse(c, after.failure);
+    // Two nodes may finish at once: the second finds what it wanted.
+    isFinished ||= after.value.state === outcome;
+    return finished.ok || isFinished ? answer(c, view(after.value)) : refuse(c, finished.failure);
+  } finally {
+    // Where this is lost too, or the request is killed, the job goes on by itself after a while.
+    if (!isFinished) await askJob(c, (job) => job.goOn(attempt));
   }
-  const finished = await job.finish(body.value.outcome, rows.value);
-  const after = await job.status();
-  if (!after.ok) return refuse(c, after.failure);
-  // Two nodes may finish at once: the second finds what it wanted.
-  if (finished.ok || after.value.state === body.value.outcome) return answer(c, view(after.value));
-  await job.goOn(begun.value.attempt);
-  return refuse(c, finished.failure);
 }
 
-/** Rows of what is not committed as yet, of the outputs that are named or of all. */
-async function lookAtOutputs(c: Ctx, spec: JobSpec, body: FinishBody): Promise<Result<Row[]>> {
-  const announced = await jobOf(c.env, spec.id).announced(body.outputs?.map(storeKey) ?? null);
+/** Asks the job of the token. */
+const askJob = <T>(c: Ctx, question: (job: ReturnType<typeof jobOf>) => Promise<Result<T>>): Promise<Result<T>> =>
+  asked("The job", () => question(jobOf(c.env, c.get("job").job)));
+
+/** What a job that has failed may well have announced in vain; what it names must be there. */
+const LEFT_OUT: ReadonlySet<FailureCode> = new Set<FailureCode>(["output-missing", "output-mismatch", "output-taken"]);
+
+/** What is not committed as yet, of the outputs of these keys or (null) of all. */
+async function lookAtOutputs(
+  c: Ctx,
+  spec: JobSpec,
+  outcome: FinishBody["outcome"],
+  keys: string[] | null,
+): Promise<Result<Found[]>> {
+  const announced = await askJob(c, (job) => job.announced(keys));
   if (!announced.ok) return announced;
   const store = r2StoreOf(c.env, spec.bucket);
   if (store === null) return fail(failure("unknown-bucket"));
   const open = announced.value.filter(({ state }) => state === "announced");
-  const tooMuch = checkHashed(open);
+  // What goes in parts is put together by a commit, and only looked at here.
+  const looked = open.map(({ sha256 }) => ({ sha256, partBytes: null }));
+  const tooMuch = checkHashed(open) ?? checkLooks(looked, "Commit some of them first, or name others in outputs.");
   if (tooMuch !== null) return fail(tooMuch);
   const verified = await verifyOutputs(
     store,
     spec,
     open.map((output) => ({ output })),
   );
-  // A job that has failed may well lack what it announced; what it names must be there.
-  const mayLack = body.outcome === "failed" && body.outputs === undefined;
-  const isMissing = (each: Result<Row> | undefined) => each?.ok === false && each.failure.code === "output-missing";
-  const refused = verified.find((each) => !each.ok && !(mayLack && isMissing(each)));
+  const isLeftOut = (each: Result<Found> | undefined) =>
+    each?.ok === false && outcome === "failed" && keys === null && LEFT_OUT.has(each.failure.code);
+  const refused = verified.find((each) => !each.ok && !isLeftOut(each));
   if (refused !== undefined && !refused.ok) return refused;
-  const groups = open.filter((_, index) => isMissing(verified[index])).map(({ checkpoint }) => checkpoint);
+  const groups = open.filter((_, index) => isLeftOut(verified[index])).map(({ checkpoint }) => checkpoint);
   const halves = new Set(groups.filter((name) => name !== null));
   // Of a checkpoint that lacks an output nothing is committed.
   return ok(
