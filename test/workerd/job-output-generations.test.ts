@@ -48,7 +48,7 @@ function afterFirstLook(meanwhile: () => Promise<unknown>): Env {
     }
     return there;
   };
-  return { ...seen, DATASETS: replacing(env.DATASETS, { head } as Partial<R2Bucket>) };
+  return { ...seen, DATASETS: replacing(env.DATASETS, { head }) };
 }
 
 describe("a key that was aborted and announced anew", () => {
