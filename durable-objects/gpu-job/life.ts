@@ -8,6 +8,7 @@ import type { Leases } from "./leases.ts";
 import type { Nodes } from "./nodes.ts";
 import type { Sockets } from "./sockets.ts";
 import { applyJobEvent, isEnded, type JobEvent, type JobState, nextTickAt } from "./state.ts";
+import type { UnitList } from "./unit-list.ts";
 
 interface Job {
   state: JobState;
@@ -22,6 +23,7 @@ interface Parts {
   outputs: JobOutputs;
   outbox: Outbox;
   sockets: Sockets;
+  unitList: UnitList;
 }
 
 /** Thrown out of a transaction to take back what was written before a refusal. */
@@ -216,6 +218,7 @@ export class Life {
       this.#parts.outputs.nextDueAt,
       this.#parts.sockets.nextDueAt,
       untold,
+      this.#parts.unitList.dueAt(job.endedAt),
     ].filter((at) => at !== null);
     // One that rings too early arms itself again: the alarm is written where it must ring earlier, not with each request.
     const at = due.length === 0 ? null : Math.min(...due);
