@@ -29,6 +29,7 @@ import { Sockets } from "./sockets.ts";
 import { isEnded, type JobState } from "./state.ts";
 import { summaryOf, type WatchSummary } from "./summary.ts";
 import { tellGone } from "./tell-gone.ts";
+import { UnitList } from "./unit-list.ts";
 import { type Standing, Watch } from "./watch.ts";
 
 export interface JobStatus extends Standing {
@@ -52,6 +53,7 @@ const SCHEMA = [
   Finishes.SCHEMA,
   Outbox.SCHEMA,
   ReadingTable.SCHEMA,
+  UnitList.SCHEMA,
 ];
 
 /**
@@ -71,6 +73,7 @@ export class GpuJob extends DurableObject<Env> {
   readonly #leases: Leases;
   readonly #outputs: JobOutputs;
   readonly #finishes: Finishes;
+  readonly #unitList: UnitList;
   readonly #life: Life;
 
   constructor(ctx: DurableObjectState, env: Env) {
@@ -85,6 +88,7 @@ export class GpuJob extends DurableObject<Env> {
     this.#sockets = new Sockets(ctx, () => this.#status(Date.now()));
     this.#outputs = new JobOutputs(this.#sql);
     this.#finishes = new Finishes(this.#sql);
+    this.#unitList = new UnitList(this.#sql);
     this.#life = new Life(ctx, env, {
       nodes: this.#nodes,
       leases: this.#leases,
@@ -92,6 +96,7 @@ export class GpuJob extends DurableObject<Env> {
       finishes: this.#finishes,
       outbox: this.#outbox,
       sockets: this.#sockets,
+      unitList: this.#unitList,
     });
     void ctx.blockConcurrencyWhile(async () => {
       for (const statement of SCHEMA) this.#sql.exec(statement);
@@ -378,7 +383,10 @@ export class GpuJob extends DurableObject<Env> {
   }
 
   override async alarm(): Promise<void> {
-    await this.#life.alarm(() => this.#clean());
+    await this.#life.alarm(async () => {
+      await this.#clean();
+      await this.#unitList.clean(this.env, this.#life.spec?.id ?? "", this.#life.job?.endedAt ?? null, Date.now());
+    });
   }
 
   /** Who was heard last then, or before, is silent now: milliseconds since 1970. */

@@ -9,6 +9,7 @@ import type { Leases } from "./leases.ts";
 import type { Nodes } from "./nodes.ts";
 import type { Sockets } from "./sockets.ts";
 import { applyJobEvent, isEnded, type JobEvent, type JobState, type JobTimes, nextTickAt } from "./state.ts";
+import type { UnitList } from "./unit-list.ts";
 
 interface Job {
   state: JobState;
@@ -24,6 +25,7 @@ interface Parts {
   finishes: Finishes;
   outbox: Outbox;
   sockets: Sockets;
+  unitList: UnitList;
 }
 
 /** Thrown out of a transaction to take back what was written before a refusal. */
@@ -224,6 +226,7 @@ export class Life {
       this.#parts.outputs.nextDueAt,
       this.#parts.sockets.nextDueAt,
       untold,
+      this.#parts.unitList.dueAt(job.endedAt),
     ].filter((at) => at !== null);
     // One that rings too early arms itself again: the alarm is written where it must ring earlier, not with each request.
     const at = due.length === 0 ? null : Math.min(...due);

@@ -16,7 +16,6 @@ import type { ListedPage } from "../../durable-objects/migration/pages.ts";
 import { lookBack, NOTHING_BACK } from "./look-back.ts";
 import { lookBeside, type There, writtenByUs } from "./beside.ts";
 import { type Run, sourceKeyOf } from "./run.ts";
-import { uncommittedFound } from "./uncommitted-found.ts";
 
 /** The keys of one page, before anything is known of the destination. */
 export interface Found {
@@ -79,12 +78,6 @@ export async function planPage(found: Found, run: Run): Promise<Result<PlannedPa
     spec.task === "verify" || spec.task === "verify-deep"
       ? planVerification(objects, there, rows, run)
       : planCopies(objects, there, rows, new Map(known.buried.map(({ key, at }) => [key, at])), run);
-  const hidden = await uncommittedFound(
-    run,
-    planned.found.map(({ key }) => key),
-  );
-  if (!hidden.ok) return hidden;
-  if (hidden.value.size > 0) leaveAlone(planned, hidden.value, objects);
   const failures = [...planned.failures, ...malformed];
   const sizes = new Map(objects.map(({ key, size }) => [key, size]));
   const sized = failures.map((failed) => ({ ...failed, size: sizes.get(failed.key) ?? 0 }));
@@ -107,21 +100,6 @@ export async function planPage(found: Found, run: Run): Promise<Result<PlannedPa
         : []),
     ],
   });
-}
-
-/** Takes what a job has not committed out of what was found equal: it is somebody else's object, and stays as it is. */
-function leaveAlone(planned: Planned, hidden: ReadonlySet<string>, objects: readonly Listed[]): void {
-  const isHidden = ({ key }: { key: string }) => hidden.has(storeKey(key));
-  const kept = count(objects.filter(isHidden));
-  planned.found = planned.found.filter((row) => !isHidden(row));
-  planned.lines = planned.lines.filter((line) => !isHidden(line));
-  planned.skipped = {
-    objects: planned.skipped.objects - kept.objects,
-    bytes: planned.skipped.bytes - kept.bytes,
-  };
-  const detail = "A job has put the same bytes at this key and not committed them; commit or abort its output.";
-  const problem = failure("destination-changed", detail);
-  planned.failures.push(...objects.filter(isHidden).map(({ key }) => ({ key, failure: problem })));
 }
 
 type Planned = Pick<PlannedPage, "skipped" | "proofs" | "found" | "small" | "large" | "largeParts" | "lines"> & {

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { formatState, parseState, type Resumable, type Resume } from "../../workers/core/jobs/resume.ts";
+import { formatState, parseState, type Resumable, type Resume, resumeAt } from "../../workers/core/jobs/resume.ts";
 import { jobBodySchema } from "../../workers/core/jobs/request.ts";
 
 const { units } = jobBodySchema.parse({ name: "a", dataset: "era5@1", input: { keys: ["a"] }, units: { epochs: 3 } });
@@ -8,8 +8,12 @@ const job = (count = 1000, more: Partial<Resumable["units"]> = {}): Resumable =>
   unitList: { count, bytes: 0, digest: "f".repeat(64) },
   units: { ...units, ...more },
 });
+const read = (text: string, of: Resumable) => {
+  const parsed = parseState(text);
+  return parsed.ok ? resumeAt(parsed.value, of) : parsed;
+};
 const codeOf = (text: string, of: Resumable) => {
-  const parsed = parseState(text, of);
+  const parsed = read(text, of);
   return parsed.ok ? "good" : `${parsed.failure.code} ${parsed.failure.field}`;
 };
 const sortedSet = (max: number) => fc.uniqueArray(fc.nat(max)).map((all) => all.toSorted((a, b) => a - b));
@@ -26,7 +30,7 @@ describe("the state of a job", () => {
         const next = Math.max(-1, ...open, ...others) + 1;
         const failures = open.slice(0, times).map((position): [number, number] => [position, 1 + (position % 5)]);
         const resume: Resume = { epoch, next, open, givenUp: others, failures };
-        expect(parseState(formatState(job(), resume), job())).toEqual({ ok: true, value: resume });
+        expect(read(formatState(job(), resume), job())).toEqual({ ok: true, value: resume });
       },
     );
     fc.assert(property);
@@ -40,7 +44,7 @@ describe("the state of a job", () => {
     const text = formatState(job(count), { epoch: 2, next: count, open, givenUp, failures });
     const body = { name: "a", dataset: "era5@1", input: { keys: ["a"] }, resumeFrom: text };
     expect(jobBodySchema.safeParse(body).success).toBe(true);
-    const parsed = parseState(text, job(count));
+    const parsed = read(text, job(count));
     expect(parsed.ok && [parsed.value.open.length, parsed.value.givenUp.length]).toEqual([count / 2, count / 2]);
   });
 
@@ -52,7 +56,7 @@ describe("the state of a job", () => {
     expect(codeOf(text, job(1000, { seed: 1 }))).toBe(mismatch);
     expect(codeOf(text, job(1000, { shuffle: false }))).toBe(mismatch);
     expect(codeOf(text, job(1000, { epochs: 2 }))).toBe(mismatch);
-    const seed = parseState(text, job(1000, { seed: 1 }));
+    const seed = read(text, job(1000, { seed: 1 }));
     expect(seed.ok ? "" : seed.failure.detail).toContain("set units.seed to 0");
   });
 
@@ -75,6 +79,10 @@ describe("the state of a job", () => {
       },
     ];
     for (const resume of cannot) expect(codeOf(formatState(job(), resume), job())).toBe("invalid-state resumeFrom");
+    for (const times of [0, 101, Number.MAX_SAFE_INTEGER - 1]) {
+      const state = formatState(job(), { epoch: 0, next: 1, open: [0], givenUp: [], failures: [[0, times]] });
+      expect(codeOf(state, job())).toBe("invalid-state resumeFrom");
+    }
     const good = formatState(job(), { epoch: 0, next: 5, open: [1], givenUp: [], failures: [] });
     for (const text of ["", "x", "{}", "e30", good.slice(0, -3), `${good}A`, `${good}==`, good.slice(1)]) {
       expect(codeOf(text, job())).toBe("invalid-state resumeFrom");

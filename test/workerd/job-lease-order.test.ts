@@ -1,6 +1,6 @@
 import { runInDurableObject } from "cloudflare:test";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { parseState, type Resume } from "../../workers/core/jobs/resume.ts";
+import { parseState, type Resume, resumeAt } from "../../workers/core/jobs/resume.ts";
 import { type Leasing, leasingJob } from "./harness/leasing.ts";
 import { must } from "./harness/run.ts";
 
@@ -19,7 +19,7 @@ async function epochsOf(of: Leasing, nodes: number): Promise<number[][]> {
   }
 }
 const stateOf = async (of: Leasing, into: Leasing["spec"] = of.spec): Promise<Resume> =>
-  must(parseState(must(await of.job.resumeState()).state, into));
+  must(resumeAt(must(parseState(must(await of.job.resumeState()).state)), into));
 
 describe("the order of units", () => {
   it("is the same for one node and for seven, and another in each epoch", async () => {
@@ -91,10 +91,10 @@ describe("a job that resumes", () => {
   it("begins at the next epoch where the last was over, and says what it lacks where none is left", async () => {
     const first = await leasingJob(3, { units: { epochs: 1 } });
     await epochsOf(first, 1);
-    const { state } = must(await first.job.resumeState());
-    expect(parseState(state, first.spec)).toMatchObject({ ok: false, failure: { code: "state-mismatch" } });
+    const state = must(parseState(must(await first.job.resumeState()).state));
+    expect(resumeAt(state, first.spec)).toMatchObject({ ok: false, failure: { code: "state-mismatch" } });
     const longer = { ...first.spec, units: { ...first.spec.units, epochs: 2 } };
-    const resume = must(parseState(state, longer));
+    const resume = must(resumeAt(state, longer));
     expect(resume).toMatchObject({ epoch: 1, next: 0 });
     const second = await leasingJob(3, { units: { epochs: 2 } }, resume);
     expect((await epochsOf(second, 1)).flat().toSorted((a, b) => a - b)).toEqual([0, 1, 2]);

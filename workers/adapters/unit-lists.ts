@@ -14,6 +14,7 @@ import type { Unit } from "../core/jobs/units/unit.ts";
 import { CONNECTIONS_MAX, UNITS_MAX } from "../core/limits.ts";
 import { fail, ok, type Result } from "../core/result.ts";
 import type { ObjectStore } from "../ports/object-store.ts";
+import { ContentDigest } from "./content-digest.ts";
 import { Digest } from "./exact-stream.ts";
 import { forEachLimited } from "./for-each-limited.ts";
 import { damaged } from "./index-pages.ts";
@@ -50,14 +51,17 @@ const UNBOUNDED: UnitBounds = { parts: Infinity, listBytes: Infinity };
 /**
  * Writes the list of a job that is not there yet. Whatever ends it leaves objects that nobody names; where a unit is a failure,
  * they are deleted. `too-many-units` beyond `UNITS_MAX`, `empty-input` without any.
+ *
+ * @param content what the bytes of the units are; whole when the last of them is made
  */
 export async function writeUnits(
   env: Env,
   jobId: string,
   units: AsyncIterable<Result<Unit>>,
+  content = new ContentDigest(),
 ): Promise<Result<UnitListSummary>> {
   const writer = new ListWriter(createR2Store(env.SYSTEM), jobId);
-  const failed = (await writer.takeAll(units)) ?? (await writer.finish());
+  const failed = (await writer.takeAll(units)) ?? (await writer.finish(content));
   if (failed === null) return ok(writer.summary);
   await writer.undo();
   return fail(failed);
@@ -101,7 +105,7 @@ class ListWriter {
   }
 
   /** Writes what is left, and the index, which is the last object: who finds it finds the others. */
-  async finish(): Promise<Failure | null> {
+  async finish(content: ContentDigest): Promise<Failure | null> {
     const last = this.#pages.end();
     if (last === null) {
       const detail = "The input has nothing to hand out; name what the version holds.";
@@ -109,6 +113,7 @@ class ListWriter {
     }
     const failed = (await this.#collect(last)) ?? (await this.#writeFile());
     if (failed !== null) return failed;
+    await this.#digest.write(new TextEncoder().encode(await content.finish()));
     await this.#digest.close();
     this.#hash = (await this.#digest.bytes).toHex();
     const { count, bytes, digest } = this.summary;
@@ -161,6 +166,23 @@ const tooManyUnits = (): Failure =>
     `The input is more than ${UNITS_MAX} units; give units.targetBytes a larger number, or name fewer objects.`,
     { field: "units.targetBytes" },
   );
+
+/** Deletes the list of a job that nobody reads any more, or what there is of one; safe to do again. */
+export async function removeUnits(env: Env, jobId: string): Promise<Result<null>> {
+  const store = createR2Store(env.SYSTEM);
+  for (;;) {
+    const page = await store.list({ prefix: folderOf(jobId), after: null });
+    if (!page.ok) return page;
+    // In one request, and that of all there is, but for the largest lists.
+    const keys = page.value.objects.map(({ key }) => key);
+    try {
+      if (keys.length > 0) await env.SYSTEM.delete(keys);
+    } catch (error) {
+      return fail(failure("store-unavailable", `R2 did not delete the list of the job's units: ${String(error)}`));
+    }
+    if (page.value.next === null) return ok(null);
+  }
+}
 
 /**
  * The units of these numbers, in their order; the first of them, and one at least, where all are more than the bounds. They may be

@@ -90,6 +90,8 @@ export const INPUT_KEYS_MAX = 10_000;
 export const UNITS_MAX = 1_000_000;
 /** Bytes of a unit, asked for at most. */
 export const UNIT_MAX_BYTES = 5 * GiB;
+/** How often a unit may be handed out before it is given up, at most. */
+export const ATTEMPTS_MAX = 100;
 /** Objects, chunks or record ranges of one unit. */
 export const UNIT_PARTS_MAX = 1000;
 /**

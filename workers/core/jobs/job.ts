@@ -3,6 +3,7 @@ import { covers, type Scope } from "../capability/scope.ts";
 import { CAPABILITY_MAX_SCOPES } from "../limits.ts";
 import { compileGlobs } from "../migration/glob.ts";
 import { folderOf, type JobBody } from "./request.ts";
+import type { ArrayShape } from "./units/selected.ts";
 
 /** The custom metadata by which an output names the job that put it. */
 export const OUTPUT_JOB = "penstock-job";
@@ -23,6 +24,8 @@ export interface JobSpec extends Omit<JobBody, "resumeFrom" | "lostAfterSeconds"
    * bytes of the list as it is stored: what an answer with some of them takes, near enough.
    */
   unitList: { count: number; bytes: number; digest: string; parts?: number; listBytes?: number };
+  /** Arrays of the input of which it selects elements. */
+  arrays?: ArrayShape[];
   createdAt: number;
   /** Milliseconds since 1970. */
   expiresAt: number;

@@ -1,7 +1,14 @@
 import * as z from "zod";
 import { overlaps } from "../capability/scope.ts";
 import { type Failure, failure } from "../failure.ts";
-import { INPUT_KEYS_MAX, INPUT_SCOPES_MAX, NODES_MAX, PRESIGN_MAX_SECONDS, UNIT_MAX_BYTES } from "../limits.ts";
+import {
+  ATTEMPTS_MAX,
+  INPUT_KEYS_MAX,
+  INPUT_SCOPES_MAX,
+  NODES_MAX,
+  PRESIGN_MAX_SECONDS,
+  UNIT_MAX_BYTES,
+} from "../limits.ts";
 import { keySchema, nameSchema, prefixSchema } from "../manifest/dataset.ts";
 import { globsSchema } from "../migration/filter.ts";
 
@@ -16,12 +23,16 @@ const datasetRefSchema = z
 /** Along one dimension, as Python writes it: from `start` to before `stop`; either may be left out. */
 const sliceSchema = z.string().regex(/^(\d{1,15})?:(\d{1,15})?$/, 'must be "start:stop", and either may be left out');
 
+/** R2 keeps keys in Unicode NFC, and so does a version: in whatever spelling the input names them, scope, units and URLs say NFC. */
+const inputKeySchema = keySchema.normalize("NFC");
+
 /** An array of a Zarr hierarchy: the folder of its metadata, without a slash at the end; "" is the dataset's root. */
 const zarrSchema = z.strictObject({
   path: z
     .string()
     .max(512)
-    .regex(/^$|[^/]$/, 'must not end in "/"'),
+    .regex(/^$|[^/]$/, 'must not end in "/"')
+    .normalize("NFC"),
   /** A slice for each dimension; all of the array, if absent. */
   select: z.array(sliceSchema).max(32).optional(),
 });
@@ -30,10 +41,10 @@ const zarrSchema = z.strictObject({
 const inputSchema = z
   .strictObject({
     prefixes: z.array(prefixSchema).max(INPUT_SCOPES_MAX).default([]),
-    globs: globsSchema.default([]),
-    keys: z.array(keySchema).max(INPUT_KEYS_MAX).default([]),
+    globs: globsSchema.overwrite((globs) => globs.map((glob) => glob.normalize("NFC"))).default([]),
+    keys: z.array(inputKeySchema).max(INPUT_KEYS_MAX).default([]),
     /** JSONL objects whose records are handed out, not the whole. */
-    records: z.array(keySchema).max(INPUT_SCOPES_MAX).default([]),
+    records: z.array(inputKeySchema).max(INPUT_SCOPES_MAX).default([]),
     /** Arrays whose chunks (of a sharded array: shards) are handed out. */
     zarr: z.array(zarrSchema).max(INPUT_SCOPES_MAX).default([]),
   })
@@ -60,7 +71,7 @@ const unitsSchema = z.strictObject({
   /** How long a node may have a unit. */
   leaseSeconds: z.number().int().min(10).max(86_400).default(900),
   /** How often a unit is handed out before it is given up and reported. */
-  maxAttempts: z.number().int().min(1).max(100).default(5),
+  maxAttempts: z.number().int().min(1).max(ATTEMPTS_MAX).default(5),
 });
 
 const labelSchema = z.string().max(255);

@@ -1,7 +1,7 @@
 import * as z from "zod";
 import { decodeBase64Url, encodeBase64Url } from "../capability/jwt.ts";
 import { failure } from "../failure.ts";
-import { UNITS_MAX } from "../limits.ts";
+import { ATTEMPTS_MAX, UNITS_MAX } from "../limits.ts";
 import { fail, ok, type Result } from "../result.ts";
 import type { JobSpec } from "./job.ts";
 
@@ -30,13 +30,13 @@ const positionsSchema = z.strictObject({
 const stateSchema = z.strictObject({
   v: z.literal(1),
   digest: z.string().max(64),
-  seed: z.int().min(0),
+  seed: z.int().min(0).max(Number.MAX_SAFE_INTEGER),
   shuffle: z.boolean(),
   epoch: z.int().min(0).max(1_000_000),
   next: z.int().min(0).max(UNITS_MAX),
   open: positionsSchema,
   givenUp: positionsSchema,
-  failures: z.array(z.tuple([z.int().min(0), z.int().min(1)])).max(FAILURES_TOLD_MAX),
+  failures: z.array(z.tuple([z.int().min(0).max(UNITS_MAX), z.int().min(1).max(ATTEMPTS_MAX)])).max(FAILURES_TOLD_MAX),
 });
 
 /** The units and the order of a job, by which a state belongs to it. */
@@ -61,23 +61,32 @@ export function formatState({ unitList, units }: Resumable, resume: Resume): str
   return encodeBase64Url(new TextEncoder().encode(JSON.stringify(state)));
 }
 
-/**
- * Reads a state for a job that is to go on from there: `invalid-state` for any text that is none, `state-mismatch` where it
- * is of other units, another order, or epochs that this job does not have.
- */
-export function parseState(text: string, { unitList, units }: Resumable): Result<Resume> {
+/** A state as its text says it; what it is of has still to be looked at. */
+export type State = z.infer<typeof stateSchema>;
+
+/** Reads a state: `invalid-state` for any text that is none. */
+export function parseState(text: string): Result<State> {
   const parsed = stateSchema.safeParse(jsonOf(text));
-  if (!parsed.success) return invalid();
-  const { digest, seed, shuffle, epoch, next, failures } = parsed.data;
+  return parsed.success ? ok(parsed.data) : invalid();
+}
+
+/**
+ * Where a job is to go on that resumes: `state-mismatch` where the state is of other units, another order, or epochs that this job
+ * does not have; `invalid-state` where no checkpoint could have answered it.
+ */
+export function resumeAt(state: State, { unitList, units }: Resumable): Result<Resume> {
+  const { digest, seed, shuffle, epoch, next, failures } = state;
   if (digest !== unitList.digest) {
-    return mismatch("of another list of units; name the version, the input and units.targetBytes of the job it is of");
+    return mismatch(
+      "of other units, or of other bytes; name the version, the input and units.targetBytes of the job it is of",
+    );
   }
   if (seed !== units.seed) return mismatch(`of another order; set units.seed to ${seed}`);
   if (shuffle !== units.shuffle) return mismatch(`of another order; set units.shuffle to ${shuffle}`);
   if (epoch >= units.epochs) {
     return mismatch(`beyond the last epoch; set units.epochs to more than ${epoch}, the epochs that are over`);
   }
-  const [open, givenUp] = [parsePositions(parsed.data.open), parsePositions(parsed.data.givenUp)];
+  const [open, givenUp] = [parsePositions(state.open), parsePositions(state.givenUp)];
   if (open === null || givenUp === null) return invalid();
   const seen = new Set(open);
   const isWithin = (position: number) => position < next;

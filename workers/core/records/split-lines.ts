@@ -48,7 +48,8 @@ export class LineSplitter implements Splitter {
 
   /** Ends the line with the bytes from `start` to `end`; `newline` is the length of what ends it. */
   #close(found: Found[], chunk: Uint8Array, start: number, end: number, newline: number): void {
-    const { offset, line } = { offset: this.#begin, line: this.#line++ };
+    let offset = this.#begin;
+    const line = this.#line++;
     this.#begin += this.#held.length + (end - start) + newline;
     let bytes = chunk;
     if (this.#held.length > 0) {
@@ -61,7 +62,11 @@ export class LineSplitter implements Splitter {
         return;
       }
     }
-    if (offset === 0 && hasByteOrderMark(bytes, start, end)) start += 3;
+    if (offset === 0 && hasByteOrderMark(bytes, start, end)) {
+      // The record begins after it: so does the range of bytes that is handed out from here.
+      start += 3;
+      offset += 3;
+    }
     if (bytes[end - 1] === RETURN && end > start) end--;
     if (isBlank(bytes, start, end)) return;
     const problem = end - start > RECORD_MAX_BYTES ? "too-long" : null;

@@ -12,6 +12,15 @@ export interface ChunkSelection {
   indexOf(chunk: readonly number[]): number | null;
 }
 
+/** Elements along one dimension: from the first to before the second. */
+export type Span = [start: number, stop: number];
+
+/** What `start:stop` says of a dimension of so many elements; either may be left out. */
+export function sliceOf(text: string, size: number): Span {
+  const [from = "", to = ""] = text.split(":");
+  return [from === "" ? 0 : Number(from), to === "" ? size : Number(to)];
+}
+
 /**
  * Plans a selection.
  *
@@ -32,8 +41,7 @@ export function planSelection(
       spans.push({ first: 0, length: counts[dimension] ?? 0 });
       continue;
     }
-    const [from = "", to = ""] = text.split(":");
-    const [start, stop] = [from === "" ? 0 : Number(from), to === "" ? size : Number(to)];
+    const [start, stop] = sliceOf(text, size);
     if (!(start < stop && stop <= size)) {
       return wrong(`"${text}" selects nothing within dimension ${dimension}, which has ${size} elements`);
     }
@@ -44,10 +52,11 @@ export function planSelection(
   return ok({
     count: spans.reduce((product, { length }) => product * length, 1),
     at(index) {
-      const chunk: number[] = [];
+      const chunk = spans.map(({ first }) => first);
       let rest = index;
-      for (const { first, length } of spans.toReversed()) {
-        chunk.unshift(first + (rest % length));
+      for (let dimension = spans.length - 1; dimension >= 0; dimension--) {
+        const { first, length } = spans[dimension] ?? { first: 0, length: 1 };
+        chunk[dimension] = first + (rest % length);
         rest = Math.floor(rest / length);
       }
       return chunk;

@@ -18,6 +18,9 @@ export interface ChunkGrid {
   chunkAt(name: string): number[] | null;
 }
 
+/** Dimensions of an array: as many as NumPy had until its version 2. */
+const DIMENSIONS_MAX = 32;
+
 const extent = z.number().int().min(0).max(Number.MAX_SAFE_INTEGER);
 const side = extent.min(1);
 const separator = z.enum([".", "/"]);
@@ -76,6 +79,9 @@ function gridOf(
 ): Result<ChunkGrid> {
   if (shape.length !== chunkShape.length) {
     return notZarr(`its shape has ${shape.length} dimensions, and its chunks have ${chunkShape.length}`);
+  }
+  if (shape.length > DIMENSIONS_MAX) {
+    return notZarr(`it has ${shape.length} dimensions, and may have ${DIMENSIONS_MAX}`);
   }
   const counts = shape.map((size, dimension) => Math.ceil(size / (chunkShape[dimension] ?? 1)));
   // An array without dimensions has one chunk: "c", or "0" (Zarr 3 core, "Chunk key encoding").

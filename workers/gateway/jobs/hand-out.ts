@@ -4,14 +4,16 @@ import { readUnits } from "../../adapters/unit-lists.ts";
 import { type Failure, failure, isTransient } from "../../core/failure.ts";
 import type { JobSpec } from "../../core/jobs/job.ts";
 import type { LeaseAnswer, LeasedUnit, Progress } from "../../core/jobs/lease.ts";
+import { selectionsOf } from "../../core/jobs/units/selected.ts";
 import type { Part } from "../../core/jobs/units/unit.ts";
 import { LEASE_LIST_MAX_BYTES, LEASE_PARTS_MAX } from "../../core/limits.ts";
 import { fail, ok, type Result } from "../../core/result.ts";
+import type { Span } from "../../core/zarr/chunk-selection.ts";
 import type { Ctx } from "../context.ts";
 import { type SignedUrl, signGets, URLS_MAX_LENGTH } from "./sign-urls.ts";
 
-/** A part as it is answered: where to read it, and its place. */
-export type HandedPart = Omit<Part, "size"> & Omit<SignedUrl, "size"> & { size: number };
+/** A part as it is answered: where to read it, its place, and which elements of a chunk are selected. */
+export type HandedPart = Omit<Part, "size"> & Omit<SignedUrl, "size"> & { size: number; selection?: Span[] };
 
 /** Leases as they are answered, and the progress with no more than these. */
 export interface HandedOut {
@@ -72,6 +74,7 @@ async function firstThatFit(
   if (!signed.ok) return signed;
   const byKey = new Map(signed.value.map((each) => [each.key, each]));
   const fitting: HandedOut["leases"] = [];
+  const selectionOf = selectionsOf(spec);
   let length = 0;
   for (const [index, lease] of all.entries()) {
     const unit = units.value[index];
@@ -81,7 +84,8 @@ async function firstThatFit(
       const url = byKey.get(part.key);
       length += url?.url?.length ?? 0;
       if (url === undefined || length > URLS_MAX_LENGTH) return ok(fitting);
-      parts.push(handedPart(part, url));
+      const selection = selectionOf(part);
+      parts.push({ ...handedPart(part, url), ...(selection === null ? {} : { selection }) });
     }
     fitting.push({ ...lease, bytes: unit.bytes, parts });
   }

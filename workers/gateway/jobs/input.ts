@@ -1,10 +1,12 @@
 import type { SealedVersion } from "../../../durable-objects/dataset/dataset.ts";
+import type { ContentDigest } from "../../adapters/content-digest.ts";
 import { findSealed } from "../../adapters/sealed-versions.ts";
 import { groupsIn, type SizedKey, walkKeys } from "../../adapters/version-keys.ts";
 import { type Failure, failure } from "../../core/failure.ts";
 import type { JobBody, JobInput } from "../../core/jobs/request.ts";
 import { Cutter } from "../../core/jobs/units/cut.ts";
 import { NamedObjects } from "../../core/jobs/units/named-objects.ts";
+import type { ArrayShape } from "../../core/jobs/units/selected.ts";
 import type { Part, Unit } from "../../core/jobs/units/unit.ts";
 import { UNIT_GROUPS_MAX } from "../../core/limits.ts";
 import type { DatasetConfig } from "../../core/manifest/dataset.ts";
@@ -23,6 +25,13 @@ export interface InputOfVersion {
   targetBytes: JobBody["units"]["targetBytes"];
 }
 
+/** An input that is being cut. */
+interface CutInput {
+  units: AsyncIterable<Result<Unit>>;
+  /** Arrays of which it selects elements, each once. */
+  arrays: ArrayShape[];
+}
+
 /** An input of which everything is known but the names that prefixes and globs stand for. */
 interface Prepared extends InputOfVersion {
   records: RecordObject[];
@@ -36,10 +45,20 @@ interface Prepared extends InputOfVersion {
  * Looks the input up in the version, and answers with its units: records first, then arrays in the order of the request, then
  * objects by key. Whatever is named in several ways comes once, where it comes first. What can be refused without a walk
  * through the version is refused at once; a prefix or glob that names nothing at the end of the walk.
+ *
+ * @param content is told what the bytes are of which the units are made
  */
-export async function unitsOf(c: Ctx, of: InputOfVersion): Promise<Result<AsyncIterable<Result<Unit>>>> {
+export async function unitsOf(c: Ctx, of: InputOfVersion, content: ContentDigest): Promise<Result<CutInput>> {
+  const { input } = of;
   const prepared = await prepare(c, of);
-  return prepared.ok ? ok(cut(c, prepared.value)) : prepared;
+  if (!prepared.ok) return prepared;
+  const selects = new Set(input.zarr.filter(({ select = [] }) => select.length > 0).map(({ path }) => path));
+  const arrays = new Map(
+    prepared.value.arrays
+      .filter(({ path }) => selects.has(path))
+      .map(({ path, grid: { shape, chunkShape } }) => [path, { path, shape, chunkShape }]),
+  );
+  return ok({ units: cut(c, prepared.value, content), arrays: [...arrays.values()] });
 }
 
 async function prepare(c: Ctx, of: InputOfVersion): Promise<Result<Prepared>> {
@@ -63,7 +82,7 @@ async function prepare(c: Ctx, of: InputOfVersion): Promise<Result<Prepared>> {
   for (const [n, { list, key, field }] of named.entries()) {
     const object = found.value[n] ?? null;
     if (object === null) return fail(missing(version, key, field));
-    if (list === "keys") keys.set(key, { key, size: object.size });
+    if (list === "keys") keys.set(key, { key, size: object.size, etag: object.etag });
     else if (!records.has(key)) records.set(key, { key, field, etag: object.etag });
   }
   const arrays = await selectArrays(c.env, config, input.zarr, found.value.slice(named.length));
@@ -88,9 +107,9 @@ const tooManyGroups = (groups: number): Failure =>
     { field: "input" },
   );
 
-async function* cut(c: Ctx, prepared: Prepared): AsyncGenerator<Result<Unit>, void, void> {
+async function* cut(c: Ctx, prepared: Prepared, content: ContentDigest): AsyncGenerator<Result<Unit>, void, void> {
   const cutter = new Cutter(prepared.targetBytes);
-  for await (const batch of batches(c, prepared)) {
+  for await (const batch of batches(c, prepared, content)) {
     if (!batch.ok) {
       yield batch;
       return;
@@ -110,22 +129,24 @@ interface Batch {
   parts: Part[];
 }
 
-async function* batches(c: Ctx, prepared: Prepared): AsyncGenerator<Result<Batch>, void, void> {
+async function* batches(c: Ctx, prepared: Prepared, content: ContentDigest): AsyncGenerator<Result<Batch>, void, void> {
   const { config, sealed, records, arrays, targetBytes } = prepared;
   const grouped = (group: string, parts: Result<Part[]>) => (parts.ok ? ok({ group, parts: parts.value }) : parts);
   const where = { config, version: String(sealed.info.number) };
+  await content.note(records);
   for (const object of records) yield grouped("records", await partsOfRecords(c, where, object, targetBytes));
   const recordKeys = new Set(records.map(({ key }) => key));
   /** Whether a key came before, among the records or in one of the first `many` arrays. */
   const cameBefore = (key: string, many: number) =>
     recordKeys.has(key) || arrays.some((array, n) => n < many && placeOf(array, key) !== null);
   for (const [n, array] of arrays.entries()) {
-    const chunks = chunkParts(c.env, sealed.files, array, (key) => cameBefore(key, n));
+    const chunks = chunkParts(c.env, sealed.files, array, content, (key) => cameBefore(key, n));
     for await (const parts of chunks) yield grouped(`zarr ${n}`, parts);
   }
   for await (const found of objectsOf(c.env, prepared)) {
-    const parts = found.ok ? ok(found.value.filter(({ key }) => !cameBefore(key, arrays.length))) : found;
-    yield grouped("objects", parts);
+    const fresh = found.ok ? found.value.filter(({ key }) => !cameBefore(key, arrays.length)) : [];
+    await content.note(fresh);
+    yield grouped("objects", found.ok ? ok(fresh.map(({ key, size }) => ({ key, size }))) : found);
   }
 }
 

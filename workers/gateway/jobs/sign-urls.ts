@@ -197,7 +197,7 @@ async function prepareEdge(
     own !== null && covers(own, key) ? bases.outputs : covers(scope, key) ? bases.read : null;
 
   async function* urls(): SignedUrls {
-    const uncovered = expected.map(({ key }) => key).filter((key) => baseOf(key) === null);
+    const uncovered = expected.map(({ key }) => storeKey(key)).filter((key) => baseOf(key) === null);
     const batches = scopeBatches(uncovered, OWN_SCOPE);
     let batch = { base: "", left: 0 };
     const nextBatch = async () => {
@@ -209,13 +209,14 @@ async function prepareEdge(
     for (let at = 0; at < expected.length; at += RUN) {
       const run: SignedUrl[] = [];
       for (const { key, object } of expected.slice(at, at + RUN)) {
-        let base = baseOf(key);
+        const stored = storeKey(key);
+        let base = baseOf(stored);
         if (base === null) {
           if (batch.left === 0) batch = await nextBatch();
           batch.left--;
           base = batch.base;
         }
-        const url = formatDataUrl(base, key);
+        const url = formatDataUrl(base, stored);
         run.push({ key, url, headers: {}, etag: object?.etag ?? null, size: object?.size ?? null });
       }
       yield run;

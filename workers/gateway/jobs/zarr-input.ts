@@ -1,6 +1,8 @@
+import type { ContentDigest } from "../../adapters/content-digest.ts";
 import { r2StoreOf } from "../../adapters/r2-stores.ts";
-import { groupsIn, walkKeys } from "../../adapters/version-keys.ts";
+import { groupsIn, type SizedKey, walkKeys } from "../../adapters/version-keys.ts";
 import { type Failure, failure } from "../../core/failure.ts";
+import { checkKey } from "../../core/http/key-path.ts";
 import type { KeyRange } from "../../core/jobs/units/key-ranges.ts";
 import type { Part } from "../../core/jobs/units/unit.ts";
 import { folderOf, type JobInput } from "../../core/jobs/request.ts";
@@ -59,6 +61,13 @@ export async function selectArrays(
     if (selection.value.count === 0) {
       const detail = `The array "${path}" has no elements; leave it out.`;
       return fail(failure("empty-input", detail, { field: `input.zarr.${n}` }));
+    }
+    const last = grid.value.keyOf(grid.value.counts.map((count) => count - 1));
+    // Of all chunks the last one's numbers are the longest.
+    const longest = checkKey(prefix + folder + last, `input.zarr.${n}.path`);
+    if (!longest.ok) {
+      const detail = `The key of its chunk "${last.slice(0, 100)}" cannot be used: ${longest.failure.detail}; name an array nearer to the root.`;
+      return fail(failure("not-zarr", detail, { field: `input.zarr.${n}.path` }));
     }
     chunks += selection.value.count;
     if (chunks > UNITS_MAX) return fail(tooManyChunks(chunks, n));
@@ -120,6 +129,7 @@ export async function* chunkParts(
   env: Env,
   files: readonly SealedFile[],
   array: SelectedArray,
+  content: ContentDigest,
   isTaken: (key: string) => boolean,
 ): AsyncGenerator<Result<Part[]>, void, void> {
   const { path, folder, grid, selection, range } = array;
@@ -129,10 +139,15 @@ export async function* chunkParts(
       yield rows;
       return;
     }
-    for (const { key, size } of rows.value) {
-      const place = placeOf(array, key);
-      if (place !== null) sizes[place] = size;
+    const chunks: SizedKey[] = [];
+    for (const row of rows.value) {
+      const place = placeOf(array, row.key);
+      if (place === null) continue;
+      sizes[place] = row.size;
+      chunks.push(row);
     }
+    // By key, and not in C order: a million ETags are not held.
+    await content.note(chunks);
   }
   let parts: Part[] = [];
   for (const [place, size] of sizes.entries()) {

@@ -33,7 +33,7 @@ export async function expectObjects(c: Ctx, spec: JobSpec, { keys, via }: Wanted
   const { datasetId, datasetName, version } = spec;
   const own = outputScope(spec);
   const expected = keys.map((key): Expected => {
-    return { key, object: null, isSealed: own === null || !covers(own, key) };
+    return { key, object: null, isSealed: own === null || !covers(own, storeKey(key)) };
   });
   // Of what is sealed, rows tell no more than under which ETag the edge shows it.
   const known = expected.filter(({ isSealed }) => via === "edge" || !isSealed).map(({ key }) => storeKey(key));
@@ -55,7 +55,7 @@ export async function expectObjects(c: Ctx, spec: JobSpec, { keys, via }: Wanted
   if (!resolver.ok) return resolver;
   const sealedKeys = sealed.map(({ key }) => storeKey(key));
   const scope = readScope(spec);
-  const original = (index: number) => via === "r2" || !coversFolder(scope, sealed[index]?.key ?? "");
+  const original = (index: number) => via === "r2" || !coversFolder(scope, sealedKeys[index] ?? "");
   const found = await resolver.value.resolveMany(sealedKeys, { original });
   if (!found.ok) {
     return fail(found.failure.code === "too-many-keys" ? { ...found.failure, field: "keys" } : found.failure);

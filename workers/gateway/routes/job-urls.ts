@@ -84,7 +84,8 @@ function checkScope(body: UrlsBody, spec: JobSpec): Failure | null {
     const field = isPut ? `objects.${index}.key` : `keys.${index}`;
     const checked = checkKey(spec.prefix + key, field);
     if (!checked.ok) return checked.failure;
-    if (isInput(key) || (own !== null && covers(own, key))) continue;
+    const stored = storeKey(key);
+    if (isInput(stored) || (own !== null && covers(own, stored))) continue;
     const rule = isPut ? "outside the job's output prefix" : "outside the job's input and output";
     return failure("out-of-scope", `"${key.slice(0, 200)}" is ${rule}.`, { field });
   }

@@ -1,21 +1,24 @@
 import * as z from "zod";
 import type { JobStatus } from "../../../durable-objects/gpu-job/gpu-job.ts";
 import type { Found } from "../../../durable-objects/gpu-job/outputs.ts";
+import type { SealedVersion } from "../../../durable-objects/dataset/dataset.ts";
+import { ContentDigest } from "../../adapters/content-digest.ts";
 import { newId } from "../../adapters/ids.ts";
 import { asked } from "../../adapters/ask.ts";
 import { knownDataset } from "../../adapters/known-datasets.ts";
 import { directoryOf, jobOf } from "../../adapters/objects.ts";
 import { r2StoreOf } from "../../adapters/r2-stores.ts";
-import { writeUnits } from "../../adapters/unit-lists.ts";
+import { removeUnits, writeUnits } from "../../adapters/unit-lists.ts";
 import { type FailureCode, failure } from "../../core/failure.ts";
 import { credentialsLife } from "../../core/jobs/credentials.ts";
 import type { JobSpec } from "../../core/jobs/job.ts";
 import { type FinishBody, finishBodySchema, heartbeatBodySchema } from "../../core/jobs/node-requests.ts";
 import { storeKeys } from "../../core/jobs/output-keys.ts";
 import { checkHashed, checkLooks } from "../../core/jobs/outputs.ts";
-import { checkOutputPrefix, jobBodySchema } from "../../core/jobs/request.ts";
-import { parseState } from "../../core/jobs/resume.ts";
+import { checkOutputPrefix, type JobBody, jobBodySchema } from "../../core/jobs/request.ts";
+import { parseState, resumeAt, type State } from "../../core/jobs/resume.ts";
 import { BODY_MAX_BYTES, URLS_BODY_MAX_BYTES } from "../../core/limits.ts";
+import type { DatasetConfig } from "../../core/manifest/dataset.ts";
 import { fail, ok, type Result } from "../../core/result.ts";
 import { accountOf } from "../../core/sigv4/temporary-credentials.ts";
 import { datasetAllowed, tokenOf } from "../auth.ts";
@@ -36,52 +39,72 @@ import { bootstrapLine } from "./job-access.ts";
 export async function create(c: Ctx): Promise<Response> {
   const body = await readBody(c, jobBodySchema, BODY_MAX_BYTES, { wayOut: "name keys by prefixes or globs" });
   if (!body.ok) return refuse(c, body.failure);
+  const { resumeFrom } = body.value;
   const [datasetName = "", versionText = "live"] = body.value.dataset.split("@");
   const refused = datasetAllowed(tokenOf(c), datasetName) ?? checkOutputPrefix(body.value);
   if (refused !== null) return refuse(c, refused);
+  // Before a version is sealed for it.
+  const state = resumeFrom === undefined ? ok(null) : parseState(resumeFrom);
+  if (!state.ok) return refuse(c, state.failure);
   const dataset = await knownDataset(c.env, datasetName);
   if (!dataset.ok) return refuse(c, dataset.failure);
   const pinned = await pinVersion(c.env, dataset.value.config, versionText);
   if (!pinned.ok) return refuse(c, pinned.failure);
+  const { config } = dataset.value;
   const { sealed, warnings } = pinned.value;
-  const {
-    input,
-    units: { targetBytes },
-  } = body.value;
+  const { input, units } = body.value;
   const id = newId("job", Date.now());
-  const cut = await unitsOf(c, { config: dataset.value.config, sealed, input, targetBytes });
+  const content = new ContentDigest();
+  const cut = await unitsOf(c, { config, sealed, input, targetBytes: units.targetBytes }, content);
   if (!cut.ok) return refuse(c, cut.failure);
   // Before the job is there: a job that is there has its list.
-  const unitList = await writeUnits(c.env, id, cut.value);
+  const unitList = await writeUnits(c.env, id, cut.value.units, content);
   if (!unitList.ok) return refuse(c, unitList.failure);
+  const spec = specOf(body.value, id, { config, sealed, arrays: cut.value.arrays, unitList: unitList.value });
+  const begun = await begin(c, spec, state.value);
+  if (begun.ok) return answer(c, { ...begun.value, warnings }, 201);
+  // What is left of it the bucket's owner sees; nobody reads it.
+  await removeUnits(c.env, id);
+  return refuse(c, begun.failure);
+}
+
+function specOf(
+  body: JobBody,
+  id: string,
+  of: { config: DatasetConfig; sealed: SealedVersion } & Required<Pick<JobSpec, "unitList" | "arrays">>,
+): JobSpec {
   const now = Date.now();
-  const { id: datasetId, bucket, prefix } = dataset.value.config;
-  const expiresAt = now + body.value.ttlSeconds * 1000;
-  const { resumeFrom, lostAfterSeconds = 10 * body.value.heartbeatTimeoutSeconds, ...fixed } = body.value;
-  const spec: JobSpec = {
+  const { id: datasetId, name: datasetName, bucket, prefix } = of.config;
+  const { resumeFrom: _, lostAfterSeconds = 10 * body.heartbeatTimeoutSeconds, ...fixed } = body;
+  return {
     ...fixed,
     lostAfterSeconds,
-    unitList: unitList.value,
+    unitList: of.unitList,
+    arrays: of.arrays,
     id,
     datasetName,
     datasetId,
-    version: String(sealed.info.number),
+    version: String(of.sealed.info.number),
     bucket,
     prefix,
     createdAt: now,
-    expiresAt,
+    expiresAt: now + body.ttlSeconds * 1000,
   };
+}
+
+/** Creates a job whose list is there, where an earlier one was, if it resumes; answers as who asked for it is answered. */
+async function begin(c: Ctx, spec: JobSpec, state: State | null) {
+  const { id, datasetId, createdAt: now } = spec;
+  const resume = state === null ? ok(null) : resumeAt(state, spec);
+  if (!resume.ok) return resume;
   const seconds = Math.floor(now / 1000);
-  const times = { nbf: seconds, exp: seconds + body.value.ttlSeconds, jti: crypto.randomUUID() };
+  const times = { nbf: seconds, exp: seconds + spec.ttlSeconds, jti: crypto.randomUUID() };
   const token = await c.get("tokens").mintJobToken({ job: id, ds: datasetId, ...times });
   const access = await accessOf(c, spec, token, now);
-  if (!access.ok) return refuse(c, access.failure);
-  const resume = resumeFrom === undefined ? ok(null) : parseState(resumeFrom, spec);
-  if (!resume.ok) return refuse(c, resume.failure);
+  if (!access.ok) return access;
   const created = await jobOf(c.env, id).create(spec, resume.value);
-  if (!created.ok) return refuse(c, created.failure);
-  const bootstrap = bootstrapLine(c, id, token);
-  return answer(c, { ...view(created.value), token, ...access.value, bootstrap, warnings }, 201);
+  if (!created.ok) return created;
+  return ok({ ...view(created.value), token, ...access.value, bootstrap: bootstrapLine(c, id, token) });
 }
 
 /**

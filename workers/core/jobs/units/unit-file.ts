@@ -10,7 +10,8 @@
  *     [key, size, offset, first, count]  a range of its bytes, of `size`, with `count` records from number `first` on
  *     [key, size, array, [0, 1]]         a chunk of an array
  *
- * The same units make the same pages: their digest says whether two jobs have the same.
+ * The same units make the same pages. Their digest, into which that of the ETags goes, which are not stored here, says whether two
+ * jobs have the same units of the same bytes.
  */
 import * as z from "zod";
 import type { Part, Unit } from "./unit.ts";
@@ -115,7 +116,7 @@ const unitIndexSchema = z.strictObject({
   /** How many units there are, and the bytes of all their parts. */
   units: number,
   bytes: number,
-  /** Hex SHA-256 of the pages, one behind the other. */
+  /** Hex SHA-256 of the pages, one behind the other, and of what the bytes of their objects are (`ContentDigest`). */
   digest: z.string().regex(/^[0-9a-f]{64}$/),
   files: z.array(
     z.strictObject({
