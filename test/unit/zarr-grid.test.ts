@@ -55,10 +55,10 @@ describe("the chunks of an array", () => {
 
   it("are of 32 dimensions at most", () => {
     const of = (dimensions: number) => {
-      const ones = new Array<number>(dimensions).fill(1);
+      const ones = Array.from({ length: dimensions }, () => 1);
       return parseGrid(".zarray", v2({ shape: ones, chunks: ones }));
     };
-    expect(keysOf(must(of(32)))).toEqual([new Array(32).fill("0").join(".")]);
+    expect(keysOf(must(of(32)))).toEqual([Array.from({ length: 32 }, () => "0").join(".")]);
     for (const many of [33, 200_000]) expect(refusal(of(many))).toEqual(["not-zarr", "path"]);
   });
 

@@ -54,7 +54,7 @@ describe("a part of an array", () => {
 
   it("has a key that R2 can hold: of an array whose last chunk has none nothing is cut", async () => {
     // The last chunk's name has 511 characters, the dataset's prefix five.
-    const shape = new Array<number>(32).fill(10 ** 15);
+    const shape = Array.from({ length: 32 }, () => 10 ** 15);
     const document = zarray({ shape, chunks: shape.map(() => 1) });
     const [fits, longer] = ["p".repeat(507), "p".repeat(508)];
     const objects = { [`${fits}/.zarray`]: document, [`${longer}/.zarray`]: document };
