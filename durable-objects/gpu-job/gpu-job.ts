@@ -43,6 +43,9 @@ export interface JobStatus extends Standing {
   failedUnits: FailedUnit[];
 }
 
+/** Milliseconds for which a look is as good as another. */
+const LOOK_KEPT_MS = 1000;
+
 const SCHEMA = [
   Life.SCHEMA,
   Nodes.SCHEMA,
@@ -75,6 +78,8 @@ export class GpuJob extends DurableObject<Env> {
   readonly #finishes: Finishes;
   readonly #unitList: UnitList;
   readonly #life: Life;
+  /** The last look of who watches, and when it was: milliseconds since 1970. */
+  #watched: { at: number; summary: WatchSummary } | null = null;
 
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env);
@@ -130,10 +135,21 @@ export class GpuJob extends DurableObject<Env> {
     return { spec, state, endedAt, ...this.#watch.look(spec, endedAt, now), failedUnits, outputs, reads };
   }
 
-  /** As much of the status as who watches is told. */
-  async watch(): Promise<Result<WatchSummary>> {
-    const status = await this.status();
-    return status.ok ? ok(summaryOf(status.value)) : status;
+  /**
+   * As much of the status as who watches is told.
+   *
+   * @param mayBeOld by a second, but for the job's state: a look goes over all nodes, and many may look once a second
+   */
+  async watch(mayBeOld = false): Promise<Result<WatchSummary>> {
+    const now = Date.now();
+    this.#life.tick(now);
+    const kept = this.#watched;
+    const isFresh = kept !== null && now >= kept.at && now - kept.at < LOOK_KEPT_MS;
+    if (mayBeOld && isFresh && kept.summary.state === this.#life.job?.state) return ok(kept.summary);
+    const status = this.#status(now);
+    if (status === null) return fail(failure("unknown-job"));
+    this.#watched = { at: now, summary: summaryOf(status) };
+    return ok(this.#watched.summary);
   }
 
   /** What heartbeats said of these names, or of all, over the job's life. */

@@ -86,6 +86,17 @@ describe("lines", () => {
     ]);
   });
 
+  it("begin after a byte order mark", () => {
+    const bytes = new Uint8Array([0xef, 0xbb, 0xbf, 0x31, 0x0a, 0x32]);
+    for (const where of [[], [1], [3], [4]]) {
+      const { found } = split("lines", bytes, where);
+      expect(found.map(({ text, offset }) => [text, offset])).toEqual([
+        ["1", 3],
+        ["2", 5],
+      ]);
+    }
+  });
+
   it("are what String.split finds in 3,000 texts, cut anywhere", () => {
     const line = fc.oneof(
       value.map((some) => JSON.stringify(some)),

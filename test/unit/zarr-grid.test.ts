@@ -53,6 +53,15 @@ describe("the chunks of an array", () => {
     }
   });
 
+  it("are of 32 dimensions at most", () => {
+    const of = (dimensions: number) => {
+      const ones = Array.from({ length: dimensions }, () => 1);
+      return parseGrid(".zarray", v2({ shape: ones, chunks: ones }));
+    };
+    expect(keysOf(must(of(32)))).toEqual([Array.from({ length: 32 }, () => "0").join(".")]);
+    for (const many of [33, 200_000]) expect(refusal(of(many))).toEqual(["not-zarr", "path"]);
+  });
+
   it("at the edge of the array are counted, though they are not whole", () => {
     expect(must(parseGrid(".zarray", v2({ shape: [5, 7] }))).counts).toEqual([3, 3]);
   });

@@ -181,4 +181,28 @@ describe("a watch", () => {
     expect(summary.stragglers).toEqual([name(498)]);
     expect(JSON.stringify(summary).length).toBeLessThan(32_768);
   });
+
+  it("is taken once a second for however many who look, and at once where the job's state has changed", async () => {
+    const { job } = await watchedJob();
+    must(await job.heartbeat("node-0", { loss: 0.5 }));
+    const lossOf = async (mayBeOld: boolean) => must(await job.watch(mayBeOld)).loss;
+    expect(await lossOf(true)).toBe(0.5);
+    must(await job.heartbeat("node-0", { loss: 0.25 }));
+    expect(await lossOf(true)).toBe(0.5);
+    pass(999);
+    const queries = await runInDurableObject(job, async (object, { storage }) => {
+      const exec = vi.spyOn(Object.getPrototypeOf(storage.sql) as SqlStorage, "exec");
+      for (let look = 0; look < 10; look++) await object.watch(true);
+      const nodes = exec.mock.calls.filter(([query]) => query.includes("FROM node WHERE"));
+      exec.mockRestore();
+      return nodes.length;
+    });
+    expect(queries).toBe(0);
+    expect(await lossOf(false)).toBe(0.25);
+    pass(1000);
+    must(await job.heartbeat("node-0", { loss: 0.125 }));
+    expect(await lossOf(true)).toBe(0.125);
+    must(await job.cancel());
+    expect(must(await job.watch(true)).state).toBe("cancelled");
+  });
 });

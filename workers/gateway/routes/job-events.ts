@@ -26,7 +26,7 @@ export async function events(c: Ctx): Promise<Response> {
   }
   return eventStream(c, first.value, {
     look: async () => {
-      const summary = await stub.watch();
+      const summary = await stub.watch(true);
       return summary.ok ? summary.value : null;
     },
     isOver: async ({ endedAt }) => endedAt !== null,
