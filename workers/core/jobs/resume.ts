@@ -77,7 +77,9 @@ export function parseState(text: string): Result<State> {
 export function resumeAt(state: State, { unitList, units }: Resumable): Result<Resume> {
   const { digest, seed, shuffle, epoch, next, failures } = state;
   if (digest !== unitList.digest) {
-    return mismatch("of other units, or of other bytes; name the version, the input and units.targetBytes of the job it is of");
+    return mismatch(
+      "of other units, or of other bytes; name the version, the input and units.targetBytes of the job it is of",
+    );
   }
   if (seed !== units.seed) return mismatch(`of another order; set units.seed to ${seed}`);
   if (shuffle !== units.shuffle) return mismatch(`of another order; set units.shuffle to ${shuffle}`);
