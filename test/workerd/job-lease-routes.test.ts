@@ -120,9 +120,10 @@ describe("POST /v1/jobs/:id/leases", () => {
   });
 
   it("whose list of units is away is answered when it is back, with the same leases", async () => {
-    const { id, token, post } = await job();
+    const { id, token, post, job: stub } = await job();
     const away = { ...seen, SYSTEM: { get: () => Promise.reject(new Error("We are down (10001)")) } } as unknown as Env;
     expect((await api(away, `POST /v1/jobs/${id}/leases`, asking, token)).status).toBeGreaterThanOrEqual(500);
+    expect(must(await stub.status()).progress).toMatchObject({ leased: 2 });
     const [first, again] = [await post("leases", asking), await post("leases", asking)];
     expect(leasesOf(again).map(({ lease }) => lease)).toEqual(leasesOf(first).map(({ lease }) => lease));
     expect(first.body).toMatchObject({ leases: [{ unit: 0, attempt: 1 }, { unit: 1 }], progress: { leased: 2 } });
