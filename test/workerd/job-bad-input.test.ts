@@ -23,11 +23,11 @@ describe("what nodes send", () => {
     const beat = JSON.parse('{"node":"n","metrics":{"__proto__":7}}') as object;
     expect(await api(seen, `POST ${root}/heartbeat`, beat, token)).toMatchObject({
       status: 400,
-      body: { code: "invalid-body", field: "__proto__" },
+      body: { code: "invalid-body", field: "metrics.__proto__" },
     });
     const labels = JSON.parse('{"__proto__":"x"}') as object;
     const job = { name: "j", dataset: "odd@1", input: { prefixes: ["in/"] }, labels };
-    expect(await api(seen, "POST /v1/jobs", job)).toMatchObject({ status: 400, body: { field: "__proto__" } });
+    expect(await api(seen, "POST /v1/jobs", job)).toMatchObject({ status: 400, body: { field: "labels.__proto__" } });
     const keys = { method: "GET", keys: ["in/__proto__"] };
     expect((await api(seen, `POST ${root}/urls`, keys, token)).status).toBe(200);
   });

@@ -3,6 +3,7 @@ import * as z from "zod";
 import { OUTPUTS_MAX, METRICS_MAX, PRESIGN_MAX_SECONDS, PUT_MAX_BYTES, URLS_MAX_KEYS } from "../limits.ts";
 import { nameSchema } from "../manifest/dataset.ts";
 import { OWN_NAMES } from "./series.ts";
+import { namedValues } from "./named-values.ts";
 
 /** Keys to sign or to finish: each is checked with its whole prefix, by a failure of its own. */
 export const nodeKeySchema = z.string().min(1);
@@ -34,8 +35,7 @@ export const heartbeatBodySchema = z.strictObject({
   epoch: countSchema.optional(),
   /** NaN and Infinity are no JSON: a training that has diverged says null. */
   loss: finiteSchema.nullable().optional(),
-  metrics: z
-    .record(metricNameSchema, finiteSchema)
+  metrics: namedValues(metricNameSchema, finiteSchema)
     .refine((metrics) => Object.keys(metrics).length <= METRICS_MAX, `has more than ${METRICS_MAX} metrics`)
     .optional(),
 });

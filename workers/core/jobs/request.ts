@@ -11,6 +11,7 @@ import {
 } from "../limits.ts";
 import { keySchema, nameSchema, prefixSchema } from "../manifest/dataset.ts";
 import { globsSchema } from "../migration/filter.ts";
+import { namedValues } from "./named-values.ts";
 
 /** `name`, `name@live`, `name@3` or `name@alias`. */
 const datasetRefSchema = z
@@ -81,8 +82,7 @@ export const jobBodySchema = z
   .strictObject({
     name: nameSchema,
     owner: z.string().max(200).default(""),
-    labels: z
-      .record(nameSchema, labelSchema)
+    labels: namedValues(nameSchema, labelSchema)
       .refine((labels) => Object.keys(labels).length <= 64, "has more than 64 labels")
       .default({}),
     dataset: datasetRefSchema,
