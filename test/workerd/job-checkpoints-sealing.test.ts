@@ -1,5 +1,5 @@
 import { env } from "cloudflare:workers";
-import { afterEach, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
+import { beforeAll, describe, expect, it } from "vitest";
 import { retireOutputs } from "../../queues/manifest/retire.ts";
 import { failure } from "../../workers/core/failure.ts";
 import { retireMessage } from "../../workers/core/jobs/retire-message.ts";
@@ -7,6 +7,7 @@ import { fail } from "../../workers/core/result.ts";
 import { apiTokens } from "./harness/api.ts";
 import { failingBucket } from "./harness/failing-bucket.ts";
 import { handOver, notification } from "./harness/notify.ts";
+import { heldStill, pass } from "./harness/output-jobs.ts";
 import { deliverOutbox, foundAt, givenJob, outboxOf, outputIn, putBy } from "./harness/outputs.ts";
 import { must } from "./harness/run.ts";
 import { sealable } from "./harness/sealed.ts";
@@ -18,15 +19,7 @@ let seen: Env;
 beforeAll(async () => {
   seen = envWith("plain", await apiTokens());
 });
-beforeEach(() => {
-  for (const method of ["log", "warn", "error"] as const) vi.spyOn(console, method).mockReturnValue(undefined);
-  vi.useFakeTimers({ toFake: ["Date"] });
-});
-afterEach(() => {
-  vi.useRealTimers();
-  vi.restoreAllMocks();
-});
-const pass = (ms: number) => vi.setSystemTime(Date.now() + ms);
+heldStill();
 
 async function fresh() {
   const dataset = await sealable();

@@ -1,6 +1,6 @@
 import { evictDurableObject, runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
 import { env } from "cloudflare:workers";
-import { afterEach, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
+import { beforeAll, describe, expect, it } from "vitest";
 import { retireOutputs } from "../../queues/manifest/retire.ts";
 import { datasetOf } from "../../workers/adapters/objects.ts";
 import { failure } from "../../workers/core/failure.ts";
@@ -10,16 +10,8 @@ import { fail, ok } from "../../workers/core/result.ts";
 import { api, apiTokens, LIMITED, READER } from "./harness/api.ts";
 import { failingBucket } from "./harness/failing-bucket.ts";
 import { handOver, notification } from "./harness/notify.ts";
-import {
-  claimed,
-  deliverOutbox,
-  foundAt,
-  givenJob,
-  outputIn,
-  putBy,
-  putParts,
-  type SignedOutput,
-} from "./harness/outputs.ts";
+import { codeOf, freshJobs, heldStill, pass } from "./harness/output-jobs.ts";
+import { deliverOutbox, foundAt, givenJob, outputIn, putBy, putParts, type SignedOutput } from "./harness/outputs.ts";
 import { must } from "./harness/run.ts";
 import { sealable } from "./harness/sealed.ts";
 import { bytesOf, envWith, PART_BYTES } from "./harness/source.ts";
@@ -29,25 +21,11 @@ let seen: Env;
 beforeAll(async () => {
   seen = envWith("plain", await apiTokens("elsewhere"));
 });
-beforeEach(() => {
-  for (const method of ["log", "warn", "error"] as const) vi.spyOn(console, method).mockReturnValue(undefined);
-  vi.useFakeTimers({ toFake: ["Date"] });
-});
-afterEach(() => {
-  vi.useRealTimers();
-  vi.restoreAllMocks();
-});
-const pass = (ms: number) => vi.setSystemTime(Date.now() + ms);
+heldStill();
 
-let named = 0;
-async function fresh(more: Parameters<typeof givenJob>[1] = {}) {
-  const name = `checkpoints-${++named}`;
-  await claimed(name);
-  return { name, ...(await givenJob(name, more, seen)) };
-}
+const fresh = freshJobs("checkpoints", () => seen);
 type At = Pick<Awaited<ReturnType<typeof fresh>>, "name" | "ask" | "announce" | "read" | "job">;
 
-const codeOf = ({ status, body }: { status: number; body: Record<string, unknown> }) => [status, body["code"]];
 const keysOf = (name: string) => ["a", "b"].map((file) => `runs/${name}/${file}`);
 /** Announces a checkpoint of two files and puts them. */
 async function putCheckpoint(at: At, name: string): Promise<SignedOutput[]> {

@@ -1,8 +1,9 @@
 import { runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
 import { env } from "cloudflare:workers";
-import { afterEach, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
+import { beforeAll, describe, expect, it } from "vitest";
 import { apiTokens } from "./harness/api.ts";
-import { claimed, deliverOutbox, givenJob, outputIn, putBy } from "./harness/outputs.ts";
+import { codeOf, first, freshJobs, heldStill, pass, text } from "./harness/output-jobs.ts";
+import { deliverOutbox, outputIn, putBy } from "./harness/outputs.ts";
 import { must } from "./harness/run.ts";
 import { envWith } from "./harness/source.ts";
 
@@ -10,28 +11,9 @@ let seen: Env;
 beforeAll(async () => {
   seen = envWith("plain", await apiTokens());
 });
-beforeEach(() => {
-  for (const method of ["log", "warn", "error"] as const) vi.spyOn(console, method).mockReturnValue(undefined);
-  vi.useFakeTimers({ toFake: ["Date"] });
-});
-afterEach(() => {
-  vi.useRealTimers();
-  vi.restoreAllMocks();
-});
+heldStill();
 
-let named = 0;
-async function fresh(more: Parameters<typeof givenJob>[1] = {}) {
-  const name = `finish-${++named}`;
-  await claimed(name);
-  return { name, ...(await givenJob(name, more, seen)) };
-}
-const first = <T>(all: readonly T[]): T => {
-  if (all[0] === undefined) throw new Error("There is none.");
-  return all[0];
-};
-const codeOf = ({ status, body }: { status: number; body: Record<string, unknown> }) => [status, body["code"]];
-const text = async (name: string, key: string) => (await env.DATASETS.get(`${name}/${key}`))?.text();
-const pass = (ms: number) => vi.setSystemTime(Date.now() + ms);
+const fresh = freshJobs("finish", () => seen);
 const small = { key: "runs/a", size: 5 };
 
 describe("a finish", () => {

@@ -1,6 +1,6 @@
 import { createMessageBatch } from "cloudflare:test";
 import { env } from "cloudflare:workers";
-import { afterEach, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
+import { beforeAll, describe, expect, it, vi } from "vitest";
 import { consumeDeadLetters } from "../../queues/dead-letter/consumer.ts";
 import { datasetOf } from "../../workers/adapters/objects.ts";
 import { givenRow } from "../harness/rows.ts";
@@ -8,6 +8,7 @@ import { apiTokens } from "./harness/api.ts";
 import { keysAtSource, runBack, seen as backSeen } from "./harness/back.ts";
 import { carry } from "./harness/delivery.ts";
 import { handOver, keepingSent, notification } from "./harness/notify.ts";
+import { first, freshJobs, heldStill, text } from "./harness/output-jobs.ts";
 import { claimed, deliverOutbox, givenJob, outboxOf, putBy } from "./harness/outputs.ts";
 import { must, registerDataset, startRun, statusOf } from "./harness/run.ts";
 import { envWith, fill, text as bytes } from "./harness/source.ts";
@@ -17,26 +18,9 @@ let seen: Env;
 beforeAll(async () => {
   seen = envWith("plain", await apiTokens());
 });
-beforeEach(() => {
-  for (const method of ["log", "warn", "error"] as const) vi.spyOn(console, method).mockReturnValue(undefined);
-  vi.useFakeTimers({ toFake: ["Date"] });
-});
-afterEach(() => {
-  vi.useRealTimers();
-  vi.restoreAllMocks();
-});
+heldStill();
 
-let named = 0;
-async function fresh(more: Parameters<typeof givenJob>[1] = {}) {
-  const name = `hidden-${++named}`;
-  await claimed(name);
-  return { name, ...(await givenJob(name, more, seen)) };
-}
-const first = <T>(all: readonly T[]): T => {
-  if (all[0] === undefined) throw new Error("There is none.");
-  return all[0];
-};
-const text = async (name: string, key: string) => (await env.DATASETS.get(`${name}/${key}`))?.text();
+const fresh = freshJobs("hidden", () => seen);
 
 /** A dataset with these objects at its source, and a job on it. */
 async function withSource(name: string, objects: Record<string, string>) {

@@ -1,29 +1,17 @@
 import { runInDurableObject } from "cloudflare:test";
-import { afterEach, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
+import { beforeAll, describe, expect, it } from "vitest";
 import { apiTokens } from "./harness/api.ts";
-import { claimed, givenJob, outputIn, putBy, putParts } from "./harness/outputs.ts";
+import { codeOf, freshJobs, heldStill } from "./harness/output-jobs.ts";
+import { outputIn, putBy, putParts } from "./harness/outputs.ts";
 import { bytesOf, envWith, PART_BYTES } from "./harness/source.ts";
 
 let seen: Env;
 beforeAll(async () => {
   seen = envWith("plain", await apiTokens());
 });
-beforeEach(() => {
-  for (const method of ["log", "warn", "error"] as const) vi.spyOn(console, method).mockReturnValue(undefined);
-  vi.useFakeTimers({ toFake: ["Date"] });
-});
-afterEach(() => {
-  vi.useRealTimers();
-  vi.restoreAllMocks();
-});
+heldStill();
 
-let named = 0;
-async function fresh(more: Parameters<typeof givenJob>[1] = {}) {
-  const name = `refused-${++named}`;
-  await claimed(name);
-  return { name, ...(await givenJob(name, more, seen)) };
-}
-const codeOf = ({ status, body }: { status: number; body: Record<string, unknown> }) => [status, body["code"]];
+const fresh = freshJobs("refused", () => seen);
 
 /** Bodies of each route that name a key. */
 const naming = (key: string): Record<string, object> => ({

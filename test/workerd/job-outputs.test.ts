@@ -1,14 +1,14 @@
 import { evictDurableObject, runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
 import { env } from "cloudflare:workers";
-import { afterEach, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
+import { beforeAll, describe, expect, it } from "vitest";
 import { datasetOf, jobOf } from "../../workers/adapters/objects.ts";
 import { OUTPUT_JOB } from "../../workers/core/jobs/job.ts";
 import { OUTPUT_GENERATION } from "../../workers/core/jobs/output-mark.ts";
 import { api, apiTokens } from "./harness/api.ts";
 import { failingBucket } from "./harness/failing-bucket.ts";
 import { handOver, notification } from "./harness/notify.ts";
+import { codeOf, first, freshJobs, heldStill, pass } from "./harness/output-jobs.ts";
 import {
-  claimed,
   deliverOutbox,
   foundAt,
   givenJob,
@@ -29,35 +29,16 @@ let seen: Env;
 beforeAll(async () => {
   seen = envWith("plain", await apiTokens());
 });
-beforeEach(() => {
-  for (const method of ["log", "warn", "error"] as const) vi.spyOn(console, method).mockReturnValue(undefined);
-  vi.useFakeTimers({ toFake: ["Date"] });
-});
-afterEach(() => {
-  vi.useRealTimers();
-  vi.restoreAllMocks();
-});
-const pass = (ms: number) => vi.setSystemTime(Date.now() + ms);
+heldStill();
 const sha256 = async (bytes: Uint8Array<ArrayBuffer>) =>
   new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)).toHex();
 
-let named = 0;
-/** A job with a dataset of its own. */
-async function fresh(more: Parameters<typeof givenJob>[1] = {}) {
-  const name = `outputs-${++named}`;
-  await claimed(name);
-  return { name, ...(await givenJob(name, more, seen)) };
-}
+const fresh = freshJobs("outputs", () => seen);
 type Fresh = Awaited<ReturnType<typeof fresh>>;
 const commit = ({ ask }: Fresh, ...outputs: object[]) => ask("outputs/commit", { outputs });
-const codeOf = ({ status, body }: { status: number; body: Record<string, unknown> }) => [status, body["code"]];
 const large = bytesOf(2 * PART_BYTES + 100, 7);
 const LARGE = { key: "runs/large", size: large.length, multipart: true };
 const small = { key: "runs/small", size: 5, contentType: "text/plain" };
-const first = <T>(all: readonly T[]): T => {
-  if (all[0] === undefined) throw new Error("There is none.");
-  return all[0];
-};
 const inR2 = async (name: string, key: string) => (await env.DATASETS.head(`${name}/${key}`)) !== null;
 
 describe("POST /v1/jobs/:id/outputs", () => {
