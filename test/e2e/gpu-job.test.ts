@@ -157,8 +157,16 @@ describe("a GPU job", () => {
     await putUrl("runs/unet-7/loss.csv", 5, "text/csv"); // Announced anew with another length than was put.
     const other = finish({ outputs: ["runs/unet-7/loss.csv"] });
     await expect(other).rejects.toMatchObject({ status: 409, code: "output-mismatch" });
-    await putUrl("runs/unet-7/loss.csv", 17, "text/csv");
     expect(await admin.call("GET", `/v1/jobs/${job.id}`)).toMatchObject({ state: "running" });
+  });
+
+  it("takes what was put by an older announcement for another thing: it is aborted, and put again", async () => {
+    await putUrl("runs/unet-7/loss.csv", 17, "text/csv");
+    const finish = node.call("POST", `/v1/jobs/${job.id}/finish`, { outputs: ["runs/unet-7/loss.csv"] });
+    await expect(finish).rejects.toMatchObject({ status: 409, code: "output-mismatch" });
+    await node.call("POST", `/v1/jobs/${job.id}/outputs/abort`, { keys: ["runs/unet-7/loss.csv"] });
+    const { url, headers } = await putUrl("runs/unet-7/loss.csv", 17, "text/csv");
+    expect((await fetch(url, { method: "PUT", headers, body: "step,loss\n1,0.25\n" })).status).toBe(200);
   });
 
   it("finishes with its outputs, and again with the same answer", async () => {
