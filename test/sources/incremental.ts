@@ -92,7 +92,13 @@ export async function checkDeletes(
     [nfd, small].every(({ key }) => there.has(key.normalize("NFC"))),
     true,
   );
-  const run = await migrate(place, { deleteExtraneous: true, maxDelete: 2 });
+  const careful = await migrate(place, { deleteExtraneous: true, maxDelete: 2 });
+  checks.equal(
+    "what the version holds that a job has read is not deleted",
+    [...countsOf(careful), careful.extraneous.deleted],
+    ["done", 0, after.length, 0, 0],
+  );
+  const run = await migrate(place, { deleteExtraneous: true, maxDelete: 2, deleteSealed: true });
   checks.equal(
     "what the source has no more is deleted",
     [...countsOf(run), run.extraneous.deleted],
