@@ -42,8 +42,8 @@ export async function signJwt(sign: Sign, header: Omit<JwtHeader, "alg">, claims
 export function decodeJwt(token: string): Result<Jwt> {
   if (token.length > TOKEN_MAX_LENGTH) return INVALID_TOKEN;
   const [head = "", body = "", mac = "", ...rest] = token.split(".");
-  const header = headerSchema.safeParse(decodeJson(head));
-  const claims = decodeJson(body);
+  const header = headerSchema.safeParse(decodeBase64UrlJson(head));
+  const claims = decodeBase64UrlJson(body);
   const signature = decodeBase64Url(mac);
   if (!header.success || claims === undefined || signature?.length !== 32 || rest.length > 0) return INVALID_TOKEN;
   return ok({ header: header.data, claims, signingInput: encoder.encode(`${head}.${body}`), signature });
@@ -51,7 +51,8 @@ export function decodeJwt(token: string): Result<Jwt> {
 
 const encodeJson = (value: object): string => encodeBase64Url(encoder.encode(JSON.stringify(value)));
 
-function decodeJson(text: string): unknown {
+/** What base64url of JSON says; undefined where it is neither UTF-8 nor JSON. */
+export function decodeBase64UrlJson(text: string): unknown {
   const bytes = decodeBase64Url(text);
   if (!bytes) return undefined;
   try {

@@ -1,5 +1,5 @@
 import * as z from "zod";
-import { decodeBase64Url, encodeBase64Url } from "../capability/jwt.ts";
+import { decodeBase64Url, decodeBase64UrlJson, encodeBase64Url } from "../capability/jwt.ts";
 import { failure } from "../failure.ts";
 import { ATTEMPTS_MAX, UNITS_MAX } from "../limits.ts";
 import { fail, ok, type Result } from "../result.ts";
@@ -66,7 +66,7 @@ export type State = z.infer<typeof stateSchema>;
 
 /** Reads a state: `invalid-state` for any text that is none. */
 export function parseState(text: string): Result<State> {
-  const parsed = stateSchema.safeParse(jsonOf(text));
+  const parsed = stateSchema.safeParse(decodeBase64UrlJson(text));
   return parsed.success ? ok(parsed.data) : invalid();
 }
 
@@ -124,13 +124,3 @@ const invalid = () =>
   fail(failure("invalid-state", "resumeFrom: is not a state that a checkpoint answered; send it as it was.", FIELD));
 
 const mismatch = (rule: string) => fail(failure("state-mismatch", `resumeFrom: is ${rule}, or leave it out.`, FIELD));
-
-function jsonOf(text: string): unknown {
-  const bytes = decodeBase64Url(text);
-  if (bytes === undefined) return undefined;
-  try {
-    return JSON.parse(new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes));
-  } catch {
-    return undefined; // Neither UTF-8 nor JSON.
-  }
-}

@@ -1,5 +1,5 @@
 import * as z from "zod";
-import { decodeBase64Url, encodeBase64Url } from "../capability/jwt.ts";
+import { decodeBase64UrlJson, encodeBase64Url } from "../capability/jwt.ts";
 import { failure } from "../failure.ts";
 import { fail, ok, type Result } from "../result.ts";
 import type { ManifestQuery, Position } from "./query.ts";
@@ -36,7 +36,7 @@ export function formatManifestCursor(bound: string, { position, seq }: ManifestC
 
 /** Reads a cursor of the same dataset, version and query; `invalid-cursor` for any other text. */
 export function parseManifestCursor(text: string, bound: string): Result<ManifestCursor> {
-  const parsed = cursorSchema.safeParse(jsonOf(text));
+  const parsed = cursorSchema.safeParse(decodeBase64UrlJson(text));
   if (!parsed.success) {
     const detail = "cursor: is not one that was given out; begin the listing anew, without a cursor.";
     return fail(failure("invalid-cursor", detail, { field: "cursor" }));
@@ -49,14 +49,4 @@ export function parseManifestCursor(text: string, bound: string): Result<Manifes
     return fail(failure("invalid-cursor", detail, { field: "cursor" }));
   }
   return ok({ position: place === null ? null : { key: place[0], seq: place[1] }, seq });
-}
-
-function jsonOf(text: string): unknown {
-  const bytes = decodeBase64Url(text);
-  if (bytes === undefined) return undefined;
-  try {
-    return JSON.parse(new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes));
-  } catch {
-    return undefined; // Neither UTF-8 nor JSON.
-  }
 }
