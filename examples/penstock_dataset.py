@@ -1,31 +1,50 @@
 """A PyTorch IterableDataset over the units of a Penstock job. Needs torch and penstock_job.py, and no package of ours.
 
-    for unit in DataLoader(PenstockDataset("node-0"), batch_size=None, num_workers=2):
+    dataset = PenstockDataset("node-0")
+    for unit in dataset.units(DataLoader(dataset, batch_size=None, num_workers=2)):
         for part, body in unit["parts"]:    # body: bytes; None is a chunk of fill values
             train(part["key"], body)
 
 Any number of nodes, with any number of workers, share an epoch; more may come, and what one held that has gone is
 another's. A unit is acknowledged when the next one is asked for, since it was used by then. With `acknowledge=False` that
-is yours, once what came of the unit is safe: `job.ack(unit["lease"])`; where that says "expired", do not count it.
+is yours, once what came of the unit is safe: `dataset.job.ack(unit["lease"])`; where that says "expired", do not count it.
 """
 
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from torch.utils.data import IterableDataset, get_worker_info
+from torch.utils.data import IterableDataset
 
 from penstock_job import Job, Refused
 
 
 class PenstockDataset(IterableDataset):
-    def __init__(self, node, epoch=None, ahead=8, threads=4, via="edge", acknowledge=True, heartbeat_seconds=20):
+    def __init__(self, node, epoch=None, ahead=8, threads=4, via="edge", heartbeat_seconds=20):
         """`epoch`: only that one, else all that are left. `ahead`: units that are leased, and read, before they are wanted."""
-        self.node, self.epoch, self.ahead, self.threads, self.via = node, epoch, ahead, threads, via
-        self.acknowledge, self.heartbeat_seconds = acknowledge, heartbeat_seconds
+        self.job, self.epoch, self.ahead, self.threads, self.via = Job(node), epoch, ahead, threads, via
+        self.heartbeat_seconds = heartbeat_seconds
+
+    def units(self, loader=None, acknowledge=True):
+        """What a DataLoader over this dataset brings (without one: this process reads by itself), acknowledged in time."""
+        turns = 0
+        for unit in self if loader is None else loader:
+            if unit["lease"] is None:
+                turns += 1  # A DataLoader takes from each worker in turn: after so many, none of them has any.
+                if turns >= getattr(loader, "num_workers", 0):
+                    time.sleep(unit["retryAfterSeconds"])
+                    turns = 0
+                continue
+            turns, outcome = 0, "released"  # Whoever leaves in the middle gives back what is in hand.
+            try:
+                yield unit
+                outcome = "done"
+            finally:
+                if acknowledge:
+                    self.job.ack(unit["lease"], outcome, bytes=sum(len(body or b"") for _, body in unit["parts"]))
 
     def __iter__(self):
-        worker = get_worker_info()
-        self.job = Job(self.node if worker is None else f"{self.node}-w{worker.id}")
+        """The same, unacknowledged. A lease of None says that others hold what is left, and may yet lose it: a worker that
+        waited by itself would hold up the DataLoader, and with it what another worker has ready and the rest wait for."""
         ahead, is_over = [], False
         with self.job.beating(self.heartbeat_seconds), ThreadPoolExecutor(self.threads) as pool:
             try:
@@ -36,12 +55,11 @@ class PenstockDataset(IterableDataset):
                         for lease in answer["leases"]:
                             reads = [pool.submit(self.job.read, part, self.via) for part in lease["parts"]]
                             ahead.append(({**lease, "epoch": answer["epoch"]}, reads))
-                        if answer["state"] == "wait" and not ahead:  # Others hold the rest, and may yet lose it.
-                            time.sleep(answer["retryAfterSeconds"])
+                        if answer["state"] == "wait" and not ahead:
+                            yield {"lease": None, "retryAfterSeconds": answer["retryAfterSeconds"]}
                     if ahead:
-                        yield from self._take(*ahead[0])
-                        ahead.pop(0)
-            finally:  # Whoever leaves in the middle gives back what was not used.
+                        yield from self._take(*ahead.pop(0))
+            finally:
                 for lease, _ in ahead:
                     self._settle(lease, "released")
 
@@ -51,8 +69,6 @@ class PenstockDataset(IterableDataset):
         except (OSError, Refused) as error:  # Another node may have more luck; in the end the job names it.
             return self._settle(lease, "failed", reason=str(error)[:500])
         yield {**lease, "parts": list(zip(lease["parts"], bodies))}
-        if self.acknowledge:
-            self.job.ack(lease["lease"], bytes=sum(len(body or b"") for body in bodies))
 
     def _settle(self, lease, outcome, **more):
         try:

@@ -1,9 +1,9 @@
 /** The Python clients: a virtual environment with pinned packages, and their scripts, whose lines are counted. */
-import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Checks } from "../harness/checks.ts";
+import { startProgram } from "../harness/process-group.ts";
 import { installOnce, PENSTOCK_FOLDER, run } from "../sources/install.ts";
 
 const VENV = join(PENSTOCK_FOLDER, "venv-clients");
@@ -86,20 +86,15 @@ export async function runPreparation({ python, name, given }: Script): Promise<v
 
 async function spawnScript(python: string, name: string, given: unknown) {
   const args = ["-W", "ignore", join(import.meta.dirname, name)];
-  const child = spawn(python, args, {
-    stdio: ["pipe", "pipe", "pipe"],
+  const { child, ended } = startProgram(python, args, {
+    deadlineMs: SCRIPT_DEADLINE_MS,
+    input: JSON.stringify(given),
     env: { ...process.env, ...PYTHON_ENV },
-    signal: AbortSignal.timeout(SCRIPT_DEADLINE_MS),
   });
-  // A script that ends before it has read its input says why on stderr.
-  child.stdin.once("error", () => undefined).end(JSON.stringify(given));
   let out = "";
   let errors = "";
   child.stdout.on("data", (chunk: Buffer) => (out += chunk.toString()));
   child.stderr.on("data", (chunk: Buffer) => (errors += chunk.toString()));
-  const code = await new Promise<string | number | null>((settle) => {
-    child.once("error", (error) => settle(String(error)));
-    child.once("close", (status, killedBy) => settle(status ?? killedBy));
-  });
+  const code = await ended;
   return { code, out, errors: errors.slice(-2_000) };
 }

@@ -10,6 +10,7 @@ import { type Client, createClient } from "../harness/client.ts";
 import { ROOT } from "../harness/instance.ts";
 import type { Source } from "../harness/local-source.ts";
 import { freePort } from "../harness/ports.ts";
+import { killGroup } from "../harness/process-group.ts";
 
 const PROGRAM = fileURLToPath(new URL("./runtime-process.ts", import.meta.url));
 const STARTS_WITHIN_MS = 300_000;
@@ -85,7 +86,7 @@ export async function createRuntime({ name, sources, vars }: RuntimeOptions): Pr
     spare.stdin?.on("error", () => undefined); // It was killed before it could read its options.
   };
   const endBoth = () => {
-    for (const child of [spare, running]) if (child !== null) killGroup(child);
+    for (const child of [spare, running]) if (child !== null) killGroup(child, "SIGKILL");
   };
   process.once("exit", endBoth);
   return {
@@ -177,16 +178,6 @@ function ready(child: ChildProcess): Promise<void> {
 async function killed(child: ChildProcess): Promise<void> {
   const ended = new Promise<void>((done) => child.once("exit", () => done()));
   if (child.exitCode !== null || child.signalCode !== null) return;
-  killGroup(child);
+  killGroup(child, "SIGKILL");
   await ended;
-}
-
-/** Miniflare starts workerd as a child of its own: the whole group is ended, and nothing else. */
-function killGroup(child: ChildProcess): void {
-  if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
-  try {
-    process.kill(-child.pid, "SIGKILL");
-  } catch {
-    // It has ended meanwhile.
-  }
 }

@@ -5,6 +5,7 @@ import { join, resolve } from "node:path";
 import { parse } from "smol-toml";
 import type { Source } from "./local-source.ts";
 import { freePort } from "./ports.ts";
+import { exitOnSignals, killGroup } from "./process-group.ts";
 
 export const ROOT = resolve(import.meta.dirname, "../..");
 const STARTS_WITHIN_MS = 300_000;
@@ -83,10 +84,7 @@ export async function startInstance(options: InstanceOptions): Promise<Instance>
   const ended = new Promise<void>((done) => child.once("exit", () => done()));
   const kill = () => killGroup(child, "SIGKILL");
   process.once("exit", kill);
-  // wrangler runs in a group of its own, which a Ctrl-C in the terminal does not reach.
-  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
-    if (process.listenerCount(signal) === 0) process.once(signal, () => process.exit(1));
-  }
+  exitOnSignals();
   const stop = async () => {
     process.off("exit", kill);
     killGroup(child, "SIGTERM");
@@ -194,16 +192,6 @@ async function ready(child: ChildProcess, printed: () => string): Promise<void> 
     if (child.exitCode !== null) throw new Error(`wrangler dev ended:\n${printed()}`);
     if (Date.now() > until) throw new Error(`wrangler dev did not start in time:\n${printed()}`);
     await sleep(50);
-  }
-}
-
-/** wrangler starts workerd as a child of its own: the whole group is ended, and nothing else. */
-function killGroup(child: ChildProcess, signal: NodeJS.Signals): void {
-  if (child.pid === undefined || child.exitCode !== null) return;
-  try {
-    process.kill(-child.pid, signal);
-  } catch {
-    // It has ended meanwhile.
   }
 }
 

@@ -2,11 +2,11 @@
  * Installs what the tests need into the git-ignored `.penstock/`, once per work tree, by the ordinary clients of the
  * package registries as the machine has them set up. No registry is named here.
  */
-import { spawn } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { basename, resolve } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { setTimeout as sleep } from "node:timers/promises";
+import { startProgram } from "../harness/process-group.ts";
 
 /** `.penstock/` at the root of the work tree. */
 export const PENSTOCK_FOLDER = resolve(import.meta.dirname, "../../.penstock");
@@ -77,9 +77,7 @@ export async function run(
   missing: string,
   env: NodeJS.ProcessEnv = process.env,
 ): Promise<void> {
-  // Not spawn's own timeout: where the program is missing its timer goes on, and keeps this process from ending.
-  const signal = AbortSignal.timeout(INSTALL_DEADLINE_MS);
-  const child = spawn(program, args, { env, signal, stdio: ["ignore", "pipe", "pipe"] });
+  const { child, ended } = startProgram(program, args, { deadlineMs: INSTALL_DEADLINE_MS, env });
   let tail = "";
   const keepTail = (chunk: Buffer) => {
     tail = (tail + chunk.toString()).slice(-OUTPUT_TAIL_CHARACTERS);
@@ -87,13 +85,8 @@ export async function run(
   child.stdout.on("data", keepTail);
   child.stderr.on("data", keepTail);
 
-  const status = await new Promise<string | number | null>((settle, reject) => {
-    child.once("error", (error: NodeJS.ErrnoException) => {
-      if (error.code === "ENOENT") reject(new Error(missing));
-      else if (signal.aborted) settle(`no answer in ${INSTALL_DEADLINE_MS} ms`);
-      else reject(error);
-    });
-    child.once("close", (code, killedBy) => settle(code ?? killedBy));
+  const status = await ended.catch((error: NodeJS.ErrnoException) => {
+    throw error.code === "ENOENT" ? new Error(missing, { cause: error }) : error;
   });
   if (status !== 0) throw new Error(`${[program, ...args].join(" ")} ended with ${status}:\n${tail}`);
 }

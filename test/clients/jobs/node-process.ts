@@ -1,12 +1,13 @@
 /** Processes that are nodes of a job: what a rented machine would run, and how it ends. */
-import { type ChildProcess, spawn } from "node:child_process";
+import type { ChildProcess } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { ROOT } from "../../harness/instance.ts";
 import { sleep } from "../../harness/instance.ts";
+import { startProgram } from "../../harness/process-group.ts";
 
 export const EXAMPLES = join(ROOT, "examples");
-const DEADLINE_MS = 15 * 60_000;
+const DEADLINE_MS = 5 * 60_000;
 
 /** A job as its creator gets it. */
 export interface CreatedJob {
@@ -36,9 +37,9 @@ export interface NodeInput {
 }
 
 export function startNode({ python, script, url, job, given }: NodeInput): NodeProcess {
-  const child = spawn(python, ["-W", "ignore", join(import.meta.dirname, script)], {
-    stdio: ["pipe", "pipe", "pipe"],
-    signal: AbortSignal.timeout(DEADLINE_MS),
+  const { child, ended } = startProgram(python, ["-W", "ignore", join(import.meta.dirname, script)], {
+    deadlineMs: DEADLINE_MS,
+    input: JSON.stringify(given),
     env: {
       ...process.env,
       ...{ PENSTOCK_URL: url, PENSTOCK_JOB: job.id, PENSTOCK_TOKEN: job.token },
@@ -46,14 +47,9 @@ export function startNode({ python, script, url, job, given }: NodeInput): NodeP
       ...{ PYTHONDONTWRITEBYTECODE: "1", NO_PROXY: "127.0.0.1", no_proxy: "127.0.0.1" },
     },
   });
-  child.stdin.once("error", () => undefined).end(JSON.stringify(given));
   let [out, errors] = ["", ""];
   child.stdout.on("data", (chunk: Buffer) => (out += chunk.toString()));
   child.stderr.on("data", (chunk: Buffer) => (errors += chunk.toString()));
-  const ended = new Promise<number | string | null>((settle) => {
-    child.once("error", (error) => settle(String(error)));
-    child.once("close", (code, signal) => settle(code ?? signal));
-  });
   const result = ended.then((how) => {
     if (how !== 0) throw new Error(`${script} ended with ${how}: ${errors.slice(-2000)}`);
     return JSON.parse(out.trimEnd().split("\n").at(-1) || "null") as unknown;

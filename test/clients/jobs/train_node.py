@@ -123,9 +123,9 @@ if given.get("restore"):
 note("begin", pid=os.getpid())
 for epoch in range(first, given["epochs"]):
     lessons = dict(known)
-    dataset = PenstockDataset(NODE, epoch=epoch, ahead=2, acknowledge=False, heartbeat_seconds=0.5)
+    dataset = PenstockDataset(NODE, epoch=epoch, ahead=2, heartbeat_seconds=0.5)
     units = Job(NODE).call("checkpoint", {})["progress"]["units"]
-    for unit in dataset:
+    for unit in dataset.units(acknowledge=False):
         time.sleep(given.get("slowSeconds", 0))
         [(part, body)] = unit["parts"]
         taught = lesson(part["key"], body)

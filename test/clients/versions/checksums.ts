@@ -89,7 +89,7 @@ async function download(entries: readonly Signed[], folder: string) {
 }
 
 /** Perl's `shasum` is what machines without coreutils have. Whether names are escaped in what it prints is up to its release. */
-async function sumsOf(list: string, folder: string): Promise<{ exit: number | null; text: string }> {
+async function sumsOf(list: string, folder: string): Promise<{ exit: number | string | null; text: string }> {
   const check =
     'if command -v sha256sum > /dev/null; then sha256sum -c --strict "$LIST"; else shasum -a 256 -c --strict "$LIST"; fi';
   const { exit, out, errors } = await runShell(check, { cwd: folder, env: { LIST: list } });

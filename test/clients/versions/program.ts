@@ -1,8 +1,9 @@
 /** Programs of the machine as people use them: curl, jq, sha256sum, and lines of a shell. */
-import { spawn } from "node:child_process";
+import { startProgram } from "../../harness/process-group.ts";
 
 interface Ran {
-  exit: number | null;
+  /** Its exit code, or what else ended it. */
+  exit: number | string | null;
   out: Buffer;
   /** The end of what it printed as errors. */
   errors: string;
@@ -14,7 +15,7 @@ interface Surroundings {
   input?: string;
 }
 
-const DEADLINE_MS = 20 * 60_000;
+const DEADLINE_MS = 5 * 60_000;
 
 /** Runs a program to its end, whatever it ends with. Throws where there is none: what it takes is then not tested. */
 export async function runProgram(
@@ -22,22 +23,16 @@ export async function runProgram(
   args: readonly string[],
   { cwd, env = {}, input = "" }: Surroundings = {},
 ): Promise<Ran> {
-  const child = spawn(program, args, {
-    ...(cwd === undefined ? {} : { cwd }),
+  const { child, ended } = startProgram(program, args, {
+    ...{ deadlineMs: DEADLINE_MS, cwd, input },
     // This machine only: a proxy of the machine's would not reach it. Messages that are looked at are in English.
     env: { ...process.env, NO_PROXY: "127.0.0.1", no_proxy: "127.0.0.1", LC_ALL: "C.UTF-8", ...env },
-    signal: AbortSignal.timeout(DEADLINE_MS),
   });
-  // What ends before it has read its input says why.
-  child.stdin.once("error", () => undefined).end(input);
   const out: Buffer[] = [];
   let errors = "";
   child.stdout.on("data", (chunk: Buffer) => out.push(chunk));
   child.stderr.on("data", (chunk: Buffer) => (errors = (errors + chunk.toString()).slice(-2_000)));
-  const exit = await new Promise<number | null>((settle, reject) => {
-    child.once("error", reject);
-    child.once("close", settle);
-  }).catch((error: NodeJS.ErrnoException) => {
+  const exit = await ended.catch((error: NodeJS.ErrnoException) => {
     if (error.code === "ENOENT") throw new Error(`There is no "${program}" on the PATH. Install it.`, { cause: error });
     throw error;
   });
