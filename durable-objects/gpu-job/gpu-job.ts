@@ -1,27 +1,23 @@
 import { DurableObject } from "cloudflare:workers";
 import { datasetOf } from "../../workers/adapters/objects.ts";
 import { r2StoreOf } from "../../workers/adapters/r2-stores.ts";
-import { covers } from "../../workers/core/capability/scope.ts";
 import { failure } from "../../workers/core/failure.ts";
 import type { Said } from "../../workers/core/jobs/series.ts";
 import type { Ack, AckAnswer, FailedUnit, LeaseAnswer, Progress } from "../../workers/core/jobs/lease.ts";
 import { formatState, type Resume } from "../../workers/core/jobs/resume.ts";
-import { type JobSpec, outputScope } from "../../workers/core/jobs/job.ts";
-import { packRetired, type SentRetireMessage } from "../../workers/core/jobs/retire-message.ts";
-import type { Row } from "../../workers/core/manifest/row.ts";
+import type { JobSpec } from "../../workers/core/jobs/job.ts";
 import type { Reading } from "../../workers/core/metering/read-counts.ts";
 import type { Tally } from "../../workers/core/metering/tally.ts";
-import { type SentManifestMessage, sentRows, type Unsent } from "../../workers/core/migration/message.ts";
-import { packRows } from "../../workers/core/migration/pack.ts";
 import { fail, ok, type Result } from "../../workers/core/result.ts";
 import { Outbox } from "../outbox.ts";
 import type { Checkpoint, CheckpointSummary } from "./checkpoints.ts";
+import { Commits } from "./commits.ts";
 import { Finishes } from "./finishes.ts";
 import { JobOutputs, type ToCommit } from "./job-outputs.ts";
 import { Leases } from "./leases.ts";
 import { Life } from "./life.ts";
 import { Nodes } from "./nodes.ts";
-import type { Announced, Found, KnownOutput, Output, Retired } from "./outputs.ts";
+import type { Announced, Found, KnownOutput, Output } from "./outputs.ts";
 import { Rates } from "./rates.ts";
 import { ReadingTable } from "./readings.ts";
 import { Series, type SeriesView } from "./series.ts";
@@ -75,6 +71,7 @@ export class GpuJob extends DurableObject<Env> {
   readonly #sockets: Sockets;
   readonly #leases: Leases;
   readonly #outputs: JobOutputs;
+  readonly #commits: Commits;
   readonly #finishes: Finishes;
   readonly #unitList: UnitList;
   readonly #life: Life;
@@ -92,6 +89,7 @@ export class GpuJob extends DurableObject<Env> {
     this.#watch = new Watch(this.#sql, this.#nodes, this.#leases);
     this.#sockets = new Sockets(ctx, () => this.#status(Date.now()));
     this.#outputs = new JobOutputs(this.#sql);
+    this.#commits = new Commits(this.#outputs, this.#outbox);
     this.#finishes = new Finishes(this.#sql);
     this.#unitList = new UnitList(this.#sql);
     this.#life = new Life(ctx, env, {
@@ -299,7 +297,7 @@ export class GpuJob extends DurableObject<Env> {
 
   /** Commits outputs that were found in the bucket, with whole checkpoints, and has the manifest say so. */
   async commitOutputs(found: Found[]): Promise<Result<null>> {
-    return this.#life.act(null, ({ now, spec }) => this.#commit(spec, found, now));
+    return this.#life.act(null, ({ now, spec }) => this.#commits.commit(spec, found, now));
   }
 
   /** Gives up outputs that are not committed, of these keys or of a checkpoint; R2 is cleaned of them. */
@@ -381,7 +379,7 @@ export class GpuJob extends DurableObject<Env> {
   /** Ends the job with outputs that were found in the bucket, and has the manifest say so. */
   async finish(outcome: "done" | "failed", found: Found[]): Promise<Result<JobState>> {
     return this.#life.act({ type: "finish", outcome }, ({ now, spec, state }) => {
-      const committed = this.#commit(spec, found, now);
+      const committed = this.#commits.commit(spec, found, now);
       return committed.ok ? ok(state) : committed;
     });
   }
@@ -410,47 +408,12 @@ export class GpuJob extends DurableObject<Env> {
     return now - (this.#life.spec?.heartbeatTimeoutSeconds ?? 0) * 1000;
   }
 
-  /**
-   * A checkpoint comes, and goes, by as many messages as it takes: while some of them are settled and others not, `hold` keeps
-   * versions from being sealed with half of it.
-   */
-  #commit(spec: JobSpec, found: readonly Found[], now: number): Result<null> {
-    const committed = this.#outputs.commit(found, spec.checkpoints.keep, now);
-    if (!committed.ok) return committed;
-    const { fresh, checkpoints, retired } = committed.value;
-    const name = checkpoints.at(-1);
-    this.#sendRows(spec, fresh, name === undefined ? {} : { hold: `${spec.id}/${name}` }, now);
-    this.#sendRetired(spec, retired, { hold: `${spec.id}/${name ?? ""}/retired` }, now);
-    return ok(null);
-  }
-
-  #sendRetired(spec: JobSpec, retired: readonly Retired[], group: { hold: string }, now: number): void {
-    const own = outputScope(spec);
-    // Whatever the rows say: outside of its prefix a job deletes nothing.
-    const items = retired.filter(({ key }) => own !== null && covers(own, key));
-    for (const some of packRetired(items)) {
-      const { datasetName: dataset, datasetId, id: job } = spec;
-      const sent = some.map(({ key, etag }): [string, string] => [key, etag]);
-      const message = { v: 1, type: "retire", job, dataset, datasetId, items: sent, ...group } as const;
-      this.#outbox.add("manifest", message satisfies Unsent<SentRetireMessage>, now, now);
-    }
-  }
-
   async #clean(): Promise<void> {
     const spec = this.#life.spec;
     if (spec === null) return;
     const store = r2StoreOf(this.env, spec.bucket);
     const tell = (key: string) => tellGone(datasetOf(this.env, spec.datasetName), spec, store, key);
     await this.#outputs.clean(spec, store, Date.now(), tell);
-  }
-
-  #sendRows(spec: JobSpec, rows: readonly Row[], group: { hold?: string }, now: number): void {
-    for (const some of packRows([...rows])) {
-      const { datasetName: dataset, datasetId } = spec;
-      const sender = { kind: "job" as const, id: spec.id };
-      const message = { v: 1, type: "rows", dataset, datasetId, sender, ...sentRows(some), ...group } as const;
-      this.#outbox.add("manifest", message satisfies Unsent<SentManifestMessage>, now, now);
-    }
   }
 }
 

@@ -1,4 +1,5 @@
 import type { Acknowledged, Progress, Rate, TimeLeft } from "../../workers/core/jobs/pace.ts";
+import { type NodeView, nodeView } from "../../workers/adapters/node-view.ts";
 import { WATCH_NODES_MAX } from "../../workers/core/limits.ts";
 import type { Tally } from "../../workers/core/metering/tally.ts";
 import type { JobStatus } from "./gpu-job.ts";
@@ -16,7 +17,7 @@ export interface WatchSummary {
     heard: number;
     silent: number;
     /** The first hundred: stragglers and silent ones before the others. */
-    listed: NodeSummary[];
+    listed: NodeView[];
   };
   /** The first hundred. */
   stragglers: string[];
@@ -28,22 +29,6 @@ export interface WatchSummary {
   outputs: JobStatus["outputs"];
   reads: Tally;
 }
-
-export type NodeSummary = ReturnType<typeof nodeSummary>;
-
-/** A node as it is answered. */
-export const nodeSummary = ({ name, lastHeardAt, ...node }: NodeStanding) => ({
-  name,
-  lastHeartbeatAt: new Date(lastHeardAt).toISOString(),
-  step: node.step,
-  epoch: node.epoch,
-  loss: node.loss,
-  done: node.done,
-  bytes: node.bytes,
-  leased: node.leased,
-  isStraggler: node.isStraggler,
-  isSilent: node.isSilent,
-});
 
 /** The summary of a status. It has no time of its own: where nothing has changed, it is the same. */
 export function summaryOf(status: JobStatus): WatchSummary {
@@ -60,7 +45,7 @@ export function summaryOf(status: JobStatus): WatchSummary {
       expected: spec.nodes,
       heard: nodes.length,
       silent: nodes.filter(({ isSilent }) => isSilent).length,
-      listed: listed.map(nodeSummary),
+      listed: listed.map(nodeView),
     },
     stragglers,
     loss: latestLoss(nodes),

@@ -1,4 +1,5 @@
 import type { JobStatus } from "../../../durable-objects/gpu-job/gpu-job.ts";
+import { nodeView } from "../../adapters/node-view.ts";
 
 /** A job as it is answered. Its reads are not among it: they go on changing after its end. */
 export function view(status: JobStatus) {
@@ -15,18 +16,7 @@ export function view(status: JobStatus) {
     units: { count: spec.unitList.count, bytes: spec.unitList.bytes },
     progress,
     nodesExpected: spec.nodes,
-    nodes: nodes.map((node) => ({
-      name: node.name,
-      lastHeartbeatAt: time(node.lastHeardAt),
-      step: node.step,
-      epoch: node.epoch,
-      loss: node.loss,
-      done: node.done,
-      bytes: node.bytes,
-      leased: node.leased,
-      isStraggler: node.isStraggler,
-      isSilent: node.isSilent,
-    })),
+    nodes: nodes.map(nodeView),
     failedUnits,
     acknowledged,
     rate,
