@@ -114,7 +114,12 @@ export class Feeds {
     if (removed.length > 0) this.#rows.remove(removed);
     // What was known as deleted stays deleted since then; on purpose also where somebody has found it missing first.
     const graves = new Map(this.#access.gone(gone).map((grave) => [grave.key, grave.isOnPurpose]));
-    const fresh = gone.filter((key) => !graves.has(key) || (isOnPurpose && graves.get(key) === false));
+    const hidden = new Set(
+      good.filter(({ key, isHidden }) => isHidden === true && !known.has(key)).map(({ key }) => key),
+    );
+    const fresh = gone.filter(
+      (key) => !hidden.has(key) && (!graves.has(key) || (isOnPurpose && graves.get(key) === false)),
+    );
     if (fresh.length > 0) this.#access.bury(fresh, now, this.#rows.bump(), isOnPurpose);
     if (isNotified && written + removed.length > 0) {
       this.#sql.exec("UPDATE feed SET written = written + ?, removed = removed + ?", written, removed.length);

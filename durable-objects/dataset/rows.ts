@@ -50,6 +50,8 @@ export interface SaidAt {
 /** What R2 had at a key when it was asked; null: nothing. */
 export interface Observation extends Question {
   row: Row | null;
+  /** Something is there that is not to be seen as yet: where no row was, nothing was taken out. */
+  isHidden?: boolean;
 }
 
 type Record_ = Record<string, SqlStorageValue>;

@@ -10,6 +10,7 @@ import type { Reading } from "../../workers/core/metering/read-counts.ts";
 import type { Tally } from "../../workers/core/metering/tally.ts";
 import { fail, ok, type Result } from "../../workers/core/result.ts";
 import { Outbox } from "../outbox.ts";
+import { cleanManifestOf } from "./clean-manifest.ts";
 import type { Checkpoint, CheckpointSummary } from "./checkpoints.ts";
 import { Commits } from "./commits.ts";
 import { Finishes } from "./finishes.ts";
@@ -24,7 +25,6 @@ import { Series, type SeriesView } from "./series.ts";
 import { Sockets } from "./sockets.ts";
 import { isEnded, type JobState } from "./state.ts";
 import { summaryOf, type WatchSummary } from "./summary.ts";
-import { tellGone } from "./tell-gone.ts";
 import { UnitList } from "./unit-list.ts";
 import { type Standing, Watch } from "./watch.ts";
 
@@ -103,6 +103,7 @@ export class GpuJob extends DurableObject<Env> {
     });
     void ctx.blockConcurrencyWhile(async () => {
       for (const statement of SCHEMA) this.#sql.exec(statement);
+      this.#outputs.cleanAgain();
     });
   }
 
@@ -297,14 +298,16 @@ export class GpuJob extends DurableObject<Env> {
 
   /** Commits outputs that were found in the bucket, with whole checkpoints, and has the manifest say so. */
   async commitOutputs(found: Found[]): Promise<Result<null>> {
-    return this.#life.act(null, ({ now, spec }) => this.#commits.commit(spec, found, now));
+    return this.#committing(found, (hold) =>
+      this.#life.act(null, ({ now, spec }) => this.#commits.commit(spec, found, hold, now)),
+    );
   }
 
   /** Gives up outputs that are not committed, of these keys or of a checkpoint; R2 is cleaned of them. */
   async abortOutputs(keys: string[], checkpoint: string | null): Promise<Result<string[]>> {
     const aborted = await this.#life.act(null, ({ now }) => this.#outputs.abort(keys, checkpoint, now));
     if (!aborted.ok) return aborted;
-    // At once, so that the keys are free when it is answered; what fails, the alarm does again.
+    // At once, so that the keys are free when it is answered; what fails, or is more than some hundreds, the alarm does.
     await this.#clean();
     await this.#life.arm();
     return aborted;
@@ -313,6 +316,20 @@ export class GpuJob extends DurableObject<Env> {
   /** Of these objects of a dataset that say they are this job's, the keys of those that were not committed. */
   async uncommittedAmong(datasetId: string, objects: { key: string; etag: string }[]): Promise<string[]> {
     return this.#life.spec?.datasetId === datasetId ? this.#outputs.uncommittedAmong(objects) : [];
+  }
+
+  /**
+   * Another job wants a key of the dataset at which this one, when it has ended, has left what it never committed: nobody can
+   * commit that any more, nor see it. Returns whether the key is free.
+   */
+  async giveUpOutput(datasetId: string, key: string): Promise<boolean> {
+    this.#life.tick(Date.now());
+    const job = this.#life.job;
+    if (this.#life.spec?.datasetId !== datasetId || job === null || !isEnded(job.state)) return false;
+    if (!this.ctx.storage.transactionSync(() => this.#outputs.giveUp(key, Date.now()))) return false;
+    await this.#clean();
+    await this.#life.arm();
+    return this.#outputs.of([key])[0]?.state === "aborted";
   }
 
   /** Those that are committed and stay, newest first. */
@@ -335,11 +352,16 @@ export class GpuJob extends DurableObject<Env> {
     hold: string | null = null,
   ): Promise<boolean> {
     this.ctx.storage.transactionSync(() => {
-      this.#outputs.settleRetired(became);
-      this.#outbox.settle(seq);
+      // One that was settled before says nothing: its keys may be another message's by now.
+      if (this.#outbox.settle(seq) !== null) this.#outputs.settleRetired(became);
     });
     await this.#life.arm();
     return hold === null || !this.#outbox.hasHold(hold);
+  }
+
+  /** Whether the message's outputs are still to be deleted: once they are settled, their keys are free. */
+  async owesRetired(seq: number): Promise<boolean> {
+    return this.#outbox.triesOf(seq) !== null;
   }
 
   /** The message's outputs could not be deleted, which is tried again; returns whether that was often enough. */
@@ -377,11 +399,20 @@ export class GpuJob extends DurableObject<Env> {
   }
 
   /** Ends the job with outputs that were found in the bucket, and has the manifest say so. */
-  async finish(outcome: "done" | "failed", found: Found[]): Promise<Result<JobState>> {
-    return this.#life.act({ type: "finish", outcome }, ({ now, spec, state }) => {
-      const committed = this.#commits.commit(spec, found, now);
-      return committed.ok ? ok(state) : committed;
-    });
+  async finish(outcome: "done" | "failed", found: Found[], attempt: number): Promise<Result<JobState>> {
+    return this.#committing(found, (hold) =>
+      this.#life.act({ type: "finish", outcome }, ({ now, spec, state }) => {
+        if (!this.#finishes.counts(attempt, now)) return fail(TOOK_TOO_LONG);
+        const committed = this.#commits.commit(spec, found, hold, now);
+        return committed.ok ? ok(state) : committed;
+      }),
+    );
+  }
+
+  async #committing<T>(found: readonly Found[], commit: (hold: string) => Promise<Result<T>>): Promise<Result<T>> {
+    const spec = this.#life.spec;
+    if (spec === null) return fail(failure("unknown-job"));
+    return this.#commits.whileHeld(datasetOf(this.env, spec.datasetName), spec, found, commit);
   }
 
   /** The manifest has the rows of this message. Returns whether no other message waits for the same `hold`. */
@@ -411,12 +442,16 @@ export class GpuJob extends DurableObject<Env> {
   async #clean(): Promise<void> {
     const spec = this.#life.spec;
     if (spec === null) return;
-    const store = r2StoreOf(this.env, spec.bucket);
-    const tell = (key: string) => tellGone(datasetOf(this.env, spec.datasetName), spec, store, key);
-    await this.#outputs.clean(spec, store, Date.now(), tell);
+    const [store, dataset] = [r2StoreOf(this.env, spec.bucket), datasetOf(this.env, spec.datasetName)];
+    const place = store === null ? null : { store, manifest: cleanManifestOf(this.env, dataset, spec, store) };
+    await this.#outputs.clean(spec, place, Date.now());
   }
 }
 
+const TOOK_TOO_LONG = failure(
+  "job-finishing",
+  "This finish took so long that the job has gone on since; finish it again, with fewer outputs that are not committed.",
+);
 const NOT_ANNOUNCED = failure(
   "job-finishing",
   "The job is being finished: nothing new is announced; announce it before.",

@@ -3,9 +3,8 @@ import type { JobSpec } from "../../workers/core/jobs/job.ts";
 import { checkHashed, checkLooks } from "../../workers/core/jobs/outputs.ts";
 import type { Row } from "../../workers/core/manifest/row.ts";
 import { fail, ok, type Result } from "../../workers/core/result.ts";
-import type { ObjectStore } from "../../workers/ports/object-store.ts";
 import { type Checkpoint, Checkpoints, type CheckpointSummary } from "./checkpoints.ts";
-import { Cleanup } from "./cleanup.ts";
+import { type CleanPlace, Cleanup } from "./cleanup.ts";
 import { type Announced, type Found, type KnownOutput, type Output, Outputs, type Retired } from "./outputs.ts";
 
 /** What is to be committed; null: outputs of no checkpoint. */
@@ -121,6 +120,16 @@ export class JobOutputs {
     for (const { key, uploadId } of this.#outputs.abandon()) this.#cleanup.add(key, uploadId, null, now);
   }
 
+  /**
+   * Gives up what a job that has ended put at a key and never committed; R2 is cleaned of it. False where an object there is one
+   * like any other.
+   */
+  giveUp(key: string, now: number): boolean {
+    const given = this.#outputs.giveUp(key);
+    if (given !== null) this.#cleanup.add(key, null, given.generation, now);
+    return given !== null;
+  }
+
   /** Outputs of old checkpoints that are deleted now, or stay and are no longer the job's. */
   settleRetired({ deleted, kept }: { deleted: readonly string[]; kept: readonly string[] }): void {
     this.#outputs.retired(deleted, "deleted");
@@ -151,14 +160,15 @@ export class JobOutputs {
     return this.#cleanup.nextDueAt;
   }
 
-  /** @param tell the manifest that nothing is at a key any more */
-  async clean(
-    spec: JobSpec,
-    store: ObjectStore | null,
-    now: number,
-    tell: (key: string) => Promise<void>,
-  ): Promise<void> {
-    const done = (key: string, generation: number) => this.#outputs.aborted(key, generation);
-    await this.#cleanup.run(spec, store, now, { tell, done });
+  /** What was being cleaned when the object was evicted is done again. */
+  cleanAgain(): void {
+    this.#cleanup.unclaim();
+  }
+
+  /** @param place null: the bucket's binding is not there */
+  async clean(spec: JobSpec, place: Pick<CleanPlace, "store" | "manifest"> | null, now: number): Promise<void> {
+    const done: CleanPlace["done"] = (key, generation) => this.#outputs.aborted(key, generation);
+    const kept: CleanPlace["kept"] = (key, generation, etag) => this.#outputs.sealed(key, generation, etag);
+    await this.#cleanup.run(spec, place === null ? null : { ...place, done, kept }, now);
   }
 }

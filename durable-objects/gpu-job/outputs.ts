@@ -55,6 +55,7 @@ export interface Found {
 export interface Retired {
   key: string;
   etag: string;
+  generation: number;
 }
 
 const FIELDS = `key, size, content_type AS contentType, sha256, part_bytes AS partBytes, checkpoint,
@@ -201,10 +202,12 @@ export class Outputs {
     const known = this.of(keys);
     const [missing] = new Set(keys).difference(new Set(known.map(({ key }) => key)));
     if (missing !== undefined) return fail(notAnnounced(missing));
-    const other = known.find(({ state }) => state !== "announced" && state !== "aborting" && state !== "aborted");
+    // At a key that is free an old URL may have put something since.
+    const other = known.find(({ state }) => state !== "announced" && state !== "aborting" && !FREE.has(state));
     if (other !== undefined) return fail(taken(other));
     // Without it the checkpoint would be committed as if it were whole.
-    const grouped = checkpoint === null ? known.find((output) => output.checkpoint !== null) : undefined;
+    const grouped =
+      checkpoint === null ? known.find((output) => output.checkpoint !== null && !FREE.has(output.state)) : undefined;
     if (grouped !== undefined) return fail(inCheckpoint(grouped, "abort"));
     const given = known.filter(({ state }) => state !== "aborting");
     for (const { key } of given) {
@@ -222,6 +225,24 @@ export class Outputs {
     );
   }
 
+  /** A sealed version holds what was put for this announcement: somebody found it, and it stays an object like any other. */
+  sealed(key: string, generation: number, etag: string): void {
+    this.#sql.exec(
+      "UPDATE output SET state = 'kept', etag = ? WHERE key = ? AND state = 'aborting' AND generation <= ?",
+      etag,
+      key,
+      generation,
+    );
+  }
+
+  /** Gives up what is at a key and is not to be seen; null where it is an object like any other. */
+  giveUp(key: string): KnownOutput | null {
+    const [present] = this.of([key]);
+    if (present === undefined || IS_THERE.has(present.state)) return null;
+    this.#sql.exec("UPDATE output SET state = 'aborting', checkpoint = NULL, upload_id = NULL WHERE key = ?", key);
+    return present;
+  }
+
   /** Takes the uploads off outputs that were never committed, for they are to be aborted. */
   abandon(): Upload[] {
     const left = this.#select("state = 'announced' AND upload_id IS NOT NULL");
@@ -233,7 +254,7 @@ export class Outputs {
   retire(checkpoint: string): Retired[] {
     return this.#sql
       .exec<Retired & Record<string, SqlStorageValue>>(
-        "UPDATE output SET state = 'deleting' WHERE checkpoint = ? AND state = 'committed' RETURNING key, etag",
+        "UPDATE output SET state = 'deleting' WHERE checkpoint = ? AND state = 'committed' RETURNING key, etag, generation",
         checkpoint,
       )
       .toArray();
@@ -284,11 +305,13 @@ export class Outputs {
     if (more <= 0) return null;
     const { live, ever } = this.#sql
       .exec<{ live: number; ever: number }>(
-        "SELECT count(*) FILTER (WHERE state NOT IN ('aborted', 'deleted', 'kept')) AS live, count(*) AS ever FROM output",
+        "SELECT count(*) FILTER (WHERE state IN ('announced', 'aborting', 'deleting')) AS live, count(*) AS ever FROM output",
       )
       .one();
     const [most, over] =
-      live + more > OUTPUTS_MAX ? [OUTPUTS_MAX, "at a time"] : [OUTPUTS_EVER_MAX, "in all, with those that are gone"];
+      live + more > OUTPUTS_MAX
+        ? [OUTPUTS_MAX, "that are not committed"]
+        : [OUTPUTS_EVER_MAX, "in all, with those that are gone"];
     if (live + more <= OUTPUTS_MAX && (rows <= 0 || ever + rows <= OUTPUTS_EVER_MAX)) return null;
     return failure("invalid-body", `A job may have ${most} outputs ${over}.`, { field: "outputs" });
   }
@@ -340,9 +363,12 @@ const isSame = (present: KnownOutput, { size, contentType, sha256, partBytes }: 
   present.checkpoint === checkpoint;
 
 function taken({ key, state }: KnownOutput): Failure {
+  if (state === "aborting") {
+    const detail = `${quoted(key)} is being aborted; ask again in a moment.`;
+    return failure("store-unavailable", detail, { retryAfterSeconds: 2 });
+  }
   const said: Partial<Record<OutputState, string>> = {
     announced: "was announced otherwise; announce it as it was, or abort it first",
-    aborting: "is being aborted; ask again in a moment",
     deleting: "is being deleted with its checkpoint; choose another key",
   };
   return failure("output-taken", `${quoted(key)} ${said[state] ?? "is committed, and stays; choose another key"}.`);

@@ -145,5 +145,7 @@ async function hideUncommitted(
   const found = observed.flatMap(({ key, row, job }) => (row === null ? [] : [{ key, etag: row.etag, job }]));
   const hidden = await hiddenAmong(uncommitted, datasetId, found);
   if (!hidden.ok) return hidden;
-  return ok(observed.map(({ job: _, ...each }) => (hidden.value.has(each.key) ? { ...each, row: null } : each)));
+  return ok(
+    observed.map(({ job: _, ...each }) => (hidden.value.has(each.key) ? { ...each, row: null, isHidden: true } : each)),
+  );
 }

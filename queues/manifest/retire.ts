@@ -1,12 +1,14 @@
 import { forEachLimited } from "../../workers/adapters/for-each-limited.ts";
 import { jobOf } from "../../workers/adapters/objects.ts";
-import { sealedKeysOf } from "../../workers/adapters/sealed-keys.ts";
+import { sealedAmong, sealedKeysOf } from "../../workers/adapters/sealed-keys.ts";
 import type { Failure } from "../../workers/core/failure.ts";
-import { OUTPUT_JOB } from "../../workers/core/jobs/job.ts";
+import { generationOf } from "../../workers/core/jobs/output-mark.ts";
 import type { RetireMessage } from "../../workers/core/jobs/retire-message.ts";
 import { CONNECTIONS_MAX } from "../../workers/core/limits.ts";
 import { fail, ok, type Result } from "../../workers/core/result.ts";
+import type { ObjectStore } from "../../workers/ports/object-store.ts";
 import type { SealedKeys } from "../../workers/ports/sealed-keys.ts";
+import { whileSealingIsHeld } from "../hold-sealing.ts";
 import { ACK, type Settlement, settlementOf } from "../settle.ts";
 import { openPlace, type Place } from "./answer.ts";
 import { tellDeleted } from "./tell-deleted.ts";
@@ -15,13 +17,12 @@ type Item = RetireMessage["items"][number];
 
 /** Requests that looking keys up in versions may make: with four rounds of 200 keys beside it, within an invocation's 10,000. */
 const LOOK_UPS_MAX = 7000;
-/** Of these, for one look-up at most. */
-const ONE_LOOK_UP_MAX = 3000;
 
 /**
  * Deletes what old checkpoints consist of, but what a sealed version holds, and what is no longer as the job committed it.
- * The manifest loses its rows after that, and then the job is told. Safe to run twice: what is gone is gone. R2's delete takes
- * no condition, so a put in the moment between the look and the delete is lost.
+ * The manifest loses its rows after that, and then the job is told. Safe to run twice: what is gone is gone, and once the job was
+ * told, nothing is deleted any more, for its keys are free. R2's delete takes no condition, so a put in the moment between the
+ * look and the delete is lost.
  *
  * No version is sealed while this message has deleted what the manifest still knows, nor (`hold`) while other messages of the
  * same checkpoints are to do: it would have half of one. What R2 refuses to delete is kept after some tries.
@@ -31,23 +32,35 @@ export async function retireOutputs(
   env: Env,
   sealedKeys: SealedKeys = sealedKeysOf(env),
 ): Promise<Settlement> {
-  const { job, seq, items, hold, dataset: name, datasetId } = message;
+  const { dataset: name, datasetId } = message;
   const place = await openPlace(env, name, datasetId);
   if (!place.ok) return place.failure.code === "unknown-dataset" ? letGo(message, env) : giveUp(message, place.failure);
-  const { dataset, store, config } = place.value;
-  const holder = `${job}/${seq}`;
-  // What is sealed is asked after this: no version begins until the manifest knows what was deleted.
-  const isFirst = await dataset.holdSealing(datasetId, holder);
-  const untouched = async (problem: Failure) => {
-    // Nothing was deleted, by this delivery or one before: versions may be sealed meanwhile.
-    if (isFirst) await dataset.releaseSealing(holder);
-    return giveUp(message, problem);
-  };
+  const work = () => retireHeld(message, env, place.value, sealedKeys);
+  return whileSealingIsHeld(place.value.dataset, datasetId, holderOf(message), work);
+}
+
+async function retireHeld(
+  message: RetireMessage,
+  env: Env,
+  place: Place & { store: ObjectStore },
+  sealedKeys: SealedKeys,
+): Promise<Settlement> {
+  const { job, seq, items, hold, dataset: name, datasetId } = message;
+  const { dataset, store, config } = place;
   const sealed = await sealedAmong(sealedKeys, { id: datasetId, name }, items, { left: LOOK_UPS_MAX });
-  if (!sealed.ok) return untouched(sealed.failure);
-  const sorted = await sort(items, sealed.value, message, place.value);
-  if (!sorted.ok) return untouched(sorted.failure);
+  if (!sealed.ok) return giveUp(message, sealed.failure);
+  const sorted = await sort(items, sealed.value, message, place);
+  if (!sorted.ok) return giveUp(message, sorted.failure);
   const { wanted, kept } = sorted.value;
+  const end = async (became: { deleted: string[]; kept: string[] }) => {
+    const isOver = await jobOf(env, job).settleRetired(seq, became, hold);
+    await dataset.releaseSealing(holderOf(message));
+    if (isOver) await dataset.releaseSealing(hold);
+    return ACK;
+  };
+  // The job was told by an earlier delivery: what is at the keys by now is something else.
+  if (!(await jobOf(env, job).owesRetired(seq))) return end({ deleted: [], kept: [] });
+  await dataset.holdSealing(datasetId, holderOf(message));
   await dataset.holdSealing(datasetId, hold);
   const failed = new Map<string, Failure>();
   await forEachLimited(wanted, CONNECTIONS_MAX, async (key) => {
@@ -55,16 +68,14 @@ export async function retireOutputs(
     if (!gone.ok) failed.set(key, gone.failure);
   });
   // Also where no answer came: R2 is asked what is there.
-  const told = await tellDeleted(place.value, wanted, job);
+  const told = await tellDeleted(place, wanted, job);
   if (!told.ok) return giveUp(message, told.failure);
   const [trouble] = failed.values();
   if (trouble !== undefined && !(await jobOf(env, job).failRetired(seq))) return giveUp(message, trouble);
-  const became = { deleted: wanted.filter((key) => !failed.has(key)), kept: [...kept, ...failed.keys()] };
-  const isOver = await jobOf(env, job).settleRetired(seq, became, hold);
-  await dataset.releaseSealing(holder);
-  if (isOver) await dataset.releaseSealing(hold);
-  return ACK;
+  return end({ deleted: wanted.filter((key) => !failed.has(key)), kept: [...kept, ...failed.keys()] });
 }
+
+const holderOf = ({ job, seq }: RetireMessage): string => `${job}/retire/${seq}`;
 
 /** The dataset is there no more, or is another by now: what was in its bucket is not the job's to delete. */
 async function letGo({ job, seq, items }: RetireMessage, env: Env): Promise<Settlement> {
@@ -85,40 +96,17 @@ async function sort(
   await forEachLimited(
     items.filter(({ key }) => !sealed.has(key)),
     CONNECTIONS_MAX,
-    async ({ key, etag }) => {
+    async ({ key, etag, generation }) => {
       const there = await store.head(config.prefix + key);
       const isGone = !there.ok && there.failure.code === "object-not-found";
       // Deleted by an earlier delivery of this message.
       if (isGone) wanted.push(key);
       else if (!there.ok) problem = there.failure;
-      else if (there.value.etag === etag && there.value.custom[OUTPUT_JOB] === job) wanted.push(key);
+      else if (there.value.etag === etag && generationOf(there.value.custom, job) === generation) wanted.push(key);
       else kept.push(key);
     },
   );
   return problem === null ? ok({ wanted, kept }) : fail(problem);
-}
-
-/**
- * Where so many keys are too many to be looked up at once, fewer are, each time with half of what is left of the requests;
- * what is too much alone, or has none left, is taken to be sealed.
- */
-async function sealedAmong(
-  sealedKeys: SealedKeys,
-  dataset: { id: string; name: string },
-  items: readonly Item[],
-  requests: { left: number },
-): Promise<Result<ReadonlySet<string>>> {
-  const most = Math.min(ONE_LOOK_UP_MAX, Math.ceil(requests.left / 2));
-  if (most < 1) return ok(new Set(items.map(({ key }) => key)));
-  requests.left -= most;
-  const found = await sealedKeys(dataset, items, most);
-  if (found.ok || found.failure.code !== "too-many-keys") return found;
-  if (items.length === 1) return ok(new Set(items.map(({ key }) => key)));
-  const middle = items.length >> 1;
-  const first = await sealedAmong(sealedKeys, dataset, items.slice(0, middle), requests);
-  if (!first.ok) return first;
-  const second = await sealedAmong(sealedKeys, dataset, items.slice(middle), requests);
-  return second.ok ? ok(first.value.union(second.value)) : second;
 }
 
 /** The job's outbox sends it again later, also where nothing here can. */

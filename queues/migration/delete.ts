@@ -9,6 +9,7 @@ import { ok, type Result } from "../../workers/core/result.ts";
 import type { SealedKeys } from "../../workers/ports/sealed-keys.ts";
 import type { Place } from "../manifest/answer.ts";
 import { tellDeleted } from "../manifest/tell-deleted.ts";
+import { whileSealingIsHeld } from "../hold-sealing.ts";
 import { ACK, type Settlement, settlementOf } from "../settle.ts";
 import { emptyOutcome } from "./batch.ts";
 import { isAtSource, spellingOf } from "./beside.ts";
@@ -24,14 +25,17 @@ type Item = DeleteMessage["items"][number];
  * takes no condition, so a put in the moment between the look and the delete is lost. Safe to run twice: what is gone is gone.
  */
 export async function deleteObjects(message: DeleteMessage, run: Run, sealedKeys: SealedKeys): Promise<Settlement> {
+  const work = () => deleteHeld(message, run, sealedKeys);
+  return whileSealingIsHeld(run.dataset, run.spec.datasetId, holderOf(message, run), work);
+}
+
+async function deleteHeld(message: DeleteMessage, run: Run, sealedKeys: SealedKeys): Promise<Settlement> {
   const { spec } = run;
   const isForced = spec.deletes?.sealed === true;
-  // What is sealed is asked after this: no version begins until the manifest knows what was deleted.
-  const isFirst = await run.dataset.holdSealing(spec.datasetId, holderOf(message, run));
   const sealed = isForced
     ? ok(new Set<string>())
     : await sealedKeys({ id: spec.datasetId, name: spec.dataset }, message.items);
-  if (!sealed.ok) return giveUp(message, run, sealed.failure, isFirst);
+  if (!sealed.ok) return giveUp(message, run, sealed.failure);
   const lines: ReportLine[] = [];
   const wanted: Item[] = [];
   let trouble: Failure | null = null;
@@ -41,7 +45,9 @@ export async function deleteObjects(message: DeleteMessage, run: Run, sealedKeys
     else if (why.value === null) wanted.push(item);
     else lines.push({ key: item.key, outcome: "kept", size: null, etag: item.etag, why: why.value });
   });
-  if (trouble !== null) return giveUp(message, run, trouble, isFirst);
+  if (trouble !== null) return giveUp(message, run, trouble);
+  // No version begins until the manifest knows what was deleted, by this delivery or one before.
+  if (wanted.length > 0) await run.dataset.holdSealing(spec.datasetId, holderOf(message, run));
   const deleted: Item[] = [];
   await forEachLimited(wanted, CONNECTIONS_MAX, async (item) => {
     const gone = await run.store.delete(storeKeyOf(run, item.key));
@@ -66,13 +72,8 @@ export async function deleteObjects(message: DeleteMessage, run: Run, sealedKeys
   return ACK;
 }
 
-/**
- * What may pass is tried again later; with anything else, and after too many tries, the run has failed.
- *
- * @param isUntouched nothing was deleted, by this delivery or one before: versions may be sealed meanwhile
- */
-async function giveUp(message: DeleteMessage, run: Run, problem: Failure, isUntouched = false): Promise<Settlement> {
-  if (isUntouched) await run.dataset.releaseSealing(holderOf(message, run));
+/** What may pass is tried again later; with anything else, and after too many tries, the run has failed. */
+async function giveUp(message: DeleteMessage, run: Run, problem: Failure): Promise<Settlement> {
   if (mayPass(problem.code)) await run.migration.postpone(message, problem, run.tally);
   else await run.migration.failRun(message.seq, problem, run.tally);
   return ACK;

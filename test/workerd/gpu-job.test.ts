@@ -126,7 +126,7 @@ describe("a job ends", () => {
     expect(await job.heartbeat("node-0")).toMatchObject(ended);
     expect(await job.cancel()).toMatchObject(ended);
     expect(await job.beginFinish("done")).toMatchObject(ended);
-    expect(await job.finish("done", [])).toMatchObject(ended);
+    expect(await job.finish("done", [], 1)).toMatchObject(ended);
     expect(await job.announce([output])).toMatchObject(ended);
     expect(await job.announced(null)).toMatchObject(ended);
     await runDurableObjectAlarm(job);

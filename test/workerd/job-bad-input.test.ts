@@ -2,6 +2,7 @@ import { env } from "cloudflare:workers";
 import { afterEach, beforeAll, describe, expect, it, vi } from "vitest";
 import { api, apiTokens, request } from "./harness/api.ts";
 import { fillDataset } from "./harness/filled.ts";
+import { must } from "./harness/run.ts";
 import { startJob } from "./harness/node.ts";
 
 let seen: Env;
@@ -60,8 +61,8 @@ describe("a cancel", () => {
     expect((await api(seen, `POST ${root}/cancel`)).body).toEqual(first.body);
     expect((await job.status()).ok).toBe(true);
     const other = await start();
-    await other.job.beginFinish("done");
-    await other.job.finish("done", []);
+    const { attempt } = must(await other.job.beginFinish("done"));
+    must(await other.job.finish("done", [], attempt));
     expect(await api(seen, `POST ${other.root}/cancel`)).toMatchObject({ status: 409, body: { code: "job-ended" } });
   });
 });

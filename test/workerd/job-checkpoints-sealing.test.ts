@@ -150,7 +150,8 @@ describe("an old checkpoint", { timeout: 60_000 }, () => {
     await deliver(at, "rows");
     const message = (await outboxOf(at)).find(({ type }) => type === "retire");
     const settleRetired = () => Promise.reject(new Error("killed"));
-    const getByName = (name: string) => replacing(env.GPU_JOB.getByName(name), { settleRetired });
+    const owesRetired = () => at.job.owesRetired(message?.seq ?? 0);
+    const getByName = (name: string) => replacing(env.GPU_JOB.getByName(name), { settleRetired, owesRetired });
     const killed = { ...env, GPU_JOB: { getByName } as unknown as Env["GPU_JOB"] };
     await expect(retireOutputs(retireMessage.parse(message), killed)).rejects.toThrow("killed");
     const put = await putBy(old ?? {}, "late-");

@@ -300,7 +300,7 @@ describe("of a job that keeps the last n checkpoints", () => {
     await committed(at, "s2");
     const message = await messageOf(at);
     const failing = failingBucket(env.DATASETS, (method) => (method === "delete" ? "unanswered" : null));
-    const sent = { ...message, items: message.items.map(({ key, etag }) => [key, etag]) };
+    const sent = { ...message, items: message.items.map(({ key, etag, generation }) => [key, etag, generation]) };
     expect(await handOver([sent], { ...env, DATASETS: failing.bucket })).toEqual(["retry"]);
     expect((await outputIn(at, "runs/s1/a"))?.state).toBe("deleting");
     await at.job.cancel();

@@ -59,8 +59,8 @@ describe("a key that was aborted and announced anew", () => {
     expect(codeOf(refused)).toEqual([409, "output-not-announced"]);
     expect(must(await at.job.status()).state).toBe("running");
     await at.announce([small]);
-    must(await at.job.beginFinish("done"));
-    expect(await at.job.finish("done", [before])).toMatchObject({ failure: { code: "output-not-announced" } });
+    const { attempt } = must(await at.job.beginFinish("done"));
+    expect(await at.job.finish("done", [before], attempt)).toMatchObject({ failure: { code: "output-not-announced" } });
     expect((await outputIn(at, small.key))?.state).toBe("announced");
   });
 

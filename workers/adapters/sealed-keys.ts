@@ -8,6 +8,9 @@ import { findSealed } from "./sealed-versions.ts";
 /** Requests that open a version, at most; and those that ask the Dataset. */
 const OPENING_REQUESTS = 3;
 
+/** Of the requests that look-ups may make, those of one at most. */
+const ONE_LOOK_UP_MAX = 3000;
+
 /** What the look-ups of one batch may cost in all versions together. */
 const BATCH_MOST = { requests: LOOK_UP_REQUESTS_MAX, pages: DELETES_PAGES_MAX };
 
@@ -43,6 +46,29 @@ export const sealedKeysOf =
     }
     return ok(sealed);
   };
+
+/**
+ * Where so many keys are too many to be looked up at once, fewer are, each time with half of what is left of the requests;
+ * what is too much alone, or has none left, is taken to be sealed.
+ */
+export async function sealedAmong(
+  sealedKeys: SealedKeys,
+  dataset: { id: string; name: string },
+  items: readonly { key: string; etag: string }[],
+  requests: { left: number },
+): Promise<Result<ReadonlySet<string>>> {
+  const most = Math.min(ONE_LOOK_UP_MAX, Math.ceil(requests.left / 2));
+  if (most < 1) return ok(new Set(items.map(({ key }) => key)));
+  requests.left -= most;
+  const found = await sealedKeys(dataset, items, most);
+  if (found.ok || found.failure.code !== "too-many-keys") return found;
+  if (items.length === 1) return ok(new Set(items.map(({ key }) => key)));
+  const middle = items.length >> 1;
+  const first = await sealedAmong(sealedKeys, dataset, items.slice(0, middle), requests);
+  if (!first.ok) return first;
+  const second = await sealedAmong(sealedKeys, dataset, items.slice(middle), requests);
+  return second.ok ? ok(first.value.union(second.value)) : second;
+}
 
 const tooMany = (versions: number): Result<never> => {
   const detail = `Before the last version, ${versions} are sealed: too many to look so many keys up in. With "deleteSealed": true nothing is looked up.`;

@@ -16,10 +16,16 @@ export type UncommittedKeys = (
 export const uncommittedIn =
   (env: Env): UncommittedKeys =>
   async (job, datasetId, objects) => {
-    // An object is made by asking for it: only names that a job can have are asked for.
-    if (!/^job_[0-9A-Z]{26}$/.test(job)) return ok(new Set());
+    if (!isJobId(job)) return ok(new Set());
     return asked("The job", async () => ok(new Set(await jobOf(env, job).uncommittedAmong(datasetId, [...objects]))));
   };
+
+/** An object is made by asking for it: only names that a job can have are asked for. */
+const isJobId = (job: string): boolean => /^job_[0-9A-Z]{26}$/.test(job);
+
+/** Whether the job that an object's metadata name has ended, never committed it, and has taken it away for another job. */
+export const givenUp = async (env: Env, job: string, datasetId: string, key: string): Promise<Result<boolean>> =>
+  isJobId(job) ? asked("The job", async () => ok(await jobOf(env, job).giveUpOutput(datasetId, key))) : ok(false);
 
 /**
  * The keys of objects that their jobs have put and not committed.

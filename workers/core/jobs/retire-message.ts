@@ -12,10 +12,14 @@ export const retireMessage = z.strictObject({
   job: z.string(),
   dataset: z.string(),
   datasetId: z.string(),
-  /** The key and the ETag with which it was committed. */
   /** By this name no version is sealed while some of the checkpoint's messages are settled and others not. */
   hold: z.string(),
-  items: z.array(z.tuple([z.string(), z.string()]).transform(([key, etag]) => ({ key, etag }))),
+  /** The key, the ETag with which it was committed, and the generation of its announcement. */
+  items: z.array(
+    z
+      .tuple([z.string(), z.string(), z.number().int()])
+      .transform(([key, etag, generation]) => ({ key, etag, generation })),
+  ),
 });
 export type RetireMessage = z.output<typeof retireMessage>;
 export type SentRetireMessage = z.input<typeof retireMessage>;

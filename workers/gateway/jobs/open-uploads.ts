@@ -2,6 +2,7 @@ import type { KnownOutput } from "../../../durable-objects/gpu-job/outputs.ts";
 import { asked } from "../../adapters/ask.ts";
 import { forEachLimited } from "../../adapters/for-each-limited.ts";
 import { jobOf } from "../../adapters/objects.ts";
+import { givenUp } from "../../adapters/uncommitted-outputs.ts";
 import type { Failure } from "../../core/failure.ts";
 import { failure } from "../../core/failure.ts";
 import { type JobSpec, OUTPUT_JOB } from "../../core/jobs/job.ts";
@@ -11,14 +12,28 @@ import { CONNECTIONS_MAX } from "../../core/limits.ts";
 import { fail, ok, type Result } from "../../core/result.ts";
 import type { ObjectStore } from "../../ports/object-store.ts";
 
-/** Whether nothing is at these keys; `output-taken` names one at which something is. */
-export async function checkFree(store: ObjectStore, spec: JobSpec, keys: readonly string[]): Promise<Failure | null> {
+/**
+ * Whether nothing is at these keys; `output-taken` names one at which something is. What a job that has ended has put and
+ * never committed is given up for it.
+ */
+export async function checkFree(
+  env: Env,
+  store: ObjectStore,
+  spec: JobSpec,
+  keys: readonly string[],
+): Promise<Failure | null> {
   const refused: Failure[] = [];
   await forEachLimited(keys, CONNECTIONS_MAX, async (key) => {
     const there = await store.head(spec.prefix + key);
     if (!there.ok && there.failure.code !== "object-not-found") refused.push(there.failure);
     if (!there.ok) return;
-    const isOurs = there.value.custom[OUTPUT_JOB] === spec.id;
+    const owner = there.value.custom[OUTPUT_JOB];
+    const isOurs = owner === spec.id;
+    if (owner !== undefined && !isOurs) {
+      const given = await givenUp(env, owner, spec.datasetId, key);
+      if (!given.ok) refused.push(given.failure);
+      if (!given.ok || given.value) return;
+    }
     const wayOut = isOurs ? "put by an older URL of the job; abort it, or choose another key" : "choose another key";
     refused.push(failure("output-taken", `Something is at ${quoted(key)} already: ${wayOut}.`, { field: "outputs" }));
   });

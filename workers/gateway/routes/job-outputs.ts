@@ -46,6 +46,7 @@ export async function announce(c: Ctx): Promise<Response> {
   // What is being put is there perhaps; of all else nothing is at the key, or nothing is announced.
   const underWay = new Set(known.value.filter(({ state }) => IS_TAKEN.has(state)).map(({ key }) => key));
   const refused = await checkFree(
+    c.env,
     store,
     spec,
     keys.filter((key) => !underWay.has(key)),

@@ -193,7 +193,7 @@ export async function finish(c: Ctx): Promise<Response> {
   try {
     const there = await lookAtOutputs(c, found.value.spec, outcome, keys.value);
     if (!there.ok) return refuse(c, there.failure);
-    const finished = await askJob(c, (job) => job.finish(outcome, there.value));
+    const finished = await askJob(c, (job) => job.finish(outcome, there.value, attempt));
     isFinished = finished.ok;
     const after = await askJob(c, (job) => job.status());
     if (!after.ok) return refuse(c, after.failure);
