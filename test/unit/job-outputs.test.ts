@@ -103,12 +103,22 @@ describe("a request about outputs", () => {
 
 describe("messages of what is to be deleted", () => {
   it("have all of it, in its order, and fit one billed operation each", () => {
-    const items = Array.from({ length: 1000 }, (_, n) => ({ key: `${n}/`.padEnd(900, "é"), etag: "e".repeat(34) }));
+    const items = Array.from({ length: 1000 }, (_, n) => ({
+      ...{ key: `${n}/`.padEnd(900, "é"), etag: "e".repeat(34), generation: 999_999_999_999_999 },
+    }));
     const packed = packRetired(items);
     expect(packed.flat()).toEqual(items);
     for (const some of packed) {
-      const sent = { v: 1, type: "retire", seq: 1, job: "job_1", dataset: "d", datasetId: "ds_1", hold: "job_1/s" };
-      const body = { ...sent, items: some.map(({ key, etag }) => [key, etag]) };
+      const sent = {
+        v: 1,
+        type: "retire",
+        seq: 1,
+        job: "job_1",
+        dataset: "d",
+        datasetId: "ds_1",
+        hold: "h".repeat(90),
+      };
+      const body = { ...sent, items: some.map(({ key, etag, generation }) => [key, etag, generation]) };
       expect(new TextEncoder().encode(JSON.stringify(body)).length).toBeLessThanOrEqual(MESSAGE_MAX_BYTES);
       expect(retireMessage.parse(body).items).toEqual(some);
     }

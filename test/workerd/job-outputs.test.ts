@@ -410,7 +410,7 @@ describe("POST /v1/jobs/:id/outputs/abort", () => {
       inner.env = env;
     });
     expect(await inR2(at.name, small.key)).toBe(true);
-    expect(codeOf(await at.ask("outputs", { outputs: [small] }))).toEqual([409, "output-taken"]);
+    expect(codeOf(await at.ask("outputs", { outputs: [small] }))).toEqual([503, "store-unavailable"]);
     await evictDurableObject(at.job);
     pass(10_000);
     await runDurableObjectAlarm(at.job);
