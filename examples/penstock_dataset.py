@@ -13,7 +13,7 @@ is yours, once what came of the unit is safe: `dataset.job.ack(unit["lease"])`; 
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from torch.utils.data import IterableDataset
+from torch.utils.data import IterableDataset, get_worker_info
 
 from penstock_job import Job, Refused
 
@@ -25,26 +25,32 @@ class PenstockDataset(IterableDataset):
         self.heartbeat_seconds = heartbeat_seconds
 
     def units(self, loader=None, acknowledge=True):
-        """What a DataLoader over this dataset brings (without one: this process reads by itself), acknowledged in time."""
-        turns = 0
-        for unit in self if loader is None else loader:
-            if unit["lease"] is None:
-                turns += 1  # A DataLoader takes from each worker in turn: after so many, none of them has any.
-                if turns >= getattr(loader, "num_workers", 0):
-                    time.sleep(unit["retryAfterSeconds"])
-                    turns = 0
-                continue
-            turns, outcome = 0, "released"  # Whoever leaves in the middle gives back what is in hand.
-            try:
-                yield unit
-                outcome = "done"
-            finally:
-                if acknowledge:
-                    self.job.ack(unit["lease"], outcome, bytes=sum(len(body or b"") for _, body in unit["parts"]))
+        """What a DataLoader over this dataset brings (without one: this process reads by itself), acknowledged in time.
+
+        Until its end the node is heard, with what the training puts into `dataset.job.said`. What takes long after it, such
+        as the last checkpoint and `finish`, wants `with dataset.job.beating(20):` around it."""
+        units, turns = iter(self if loader is None else loader), 0  # Workers are forked before there is a thread that beats.
+        with self.job.beating(self.heartbeat_seconds):
+            for unit in units:
+                if unit["lease"] is None:
+                    turns += 1  # A DataLoader takes from each worker in turn: after so many, none of them has any.
+                    if turns >= getattr(loader, "num_workers", 0):
+                        time.sleep(unit["retryAfterSeconds"])
+                        turns = 0
+                    continue
+                turns, outcome = 0, "released"  # Whoever leaves in the middle gives back what is in hand.
+                try:
+                    yield unit
+                    outcome = "done"
+                finally:
+                    if acknowledge:
+                        self.job.ack(unit["lease"], outcome, bytes=sum(len(body or b"") for _, body in unit["parts"]))
 
     def __iter__(self):
         """The same, unacknowledged. A lease of None says that others hold what is left, and may yet lose it: a worker that
         waited by itself would hold up the DataLoader, and with it what another worker has ready and the rest wait for."""
+        if get_worker_info() is not None:
+            self.job.said = {}  # A copy, as it was when the worker began: what is said is the training's.
         ahead, is_over = [], False
         with self.job.beating(self.heartbeat_seconds), ThreadPoolExecutor(self.threads) as pool:
             try:

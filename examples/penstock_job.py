@@ -41,6 +41,16 @@ def fetch(url, headers, body=None, method=None, tries=7):
         time.sleep(wait)
 
 
+def finite(said):
+    """What JSON can say of it, which has no NaN and no infinity: such a loss is null, and such a metric is left out."""
+    said = dict(said)
+    if not math.isfinite(said.get("loss") or 0):
+        said["loss"] = None
+    if "metrics" in said:
+        said["metrics"] = {name: value for name, value in said["metrics"].items() if math.isfinite(value)}
+    return said
+
+
 class Job:
     def __init__(self, node):
         self.said = {}  # What heartbeats say: step, epoch, loss, metrics.
@@ -58,11 +68,10 @@ class Job:
 
         def beat():
             while not stop.wait(seconds):
-                said = dict(self.said)
-                if not math.isfinite(said.get("loss") or 0):  # NaN is no JSON.
-                    said["loss"] = None
-                with contextlib.suppress(Exception):  # The next one may be heard.
-                    self.call("heartbeat", {"node": self.node, **said})
+                for said in (self.said, {}):  # Where what is said is refused, the node is heard all the same.
+                    with contextlib.suppress(Exception):  # The next one may be heard.
+                        self.call("heartbeat", {"node": self.node, **finite(said)})
+                        break
 
         threading.Thread(target=beat, daemon=True).start()
         try:

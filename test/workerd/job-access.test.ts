@@ -16,6 +16,7 @@ interface Credentials {
   secretAccessKey: string;
   sessionToken: string;
   expiresAt: string;
+  refreshAfter: string;
   actions: string[];
   prefixes: string[];
   keys: string[];
@@ -71,6 +72,7 @@ describe("what a job's nodes read and write by", () => {
       for (const set of [credentials.read, credentials.write]) {
         expect(set?.expiresAt).toMatch(ISO);
         expect(Date.parse(set?.expiresAt ?? "")).toBe(now + HOUR);
+        expect(Date.parse(set?.refreshAfter ?? "")).toBe(now + 0.75 * HOUR);
       }
       expect(credentials.read?.prefixes).toEqual(["reached/in/"]);
       expect(credentials.write?.prefixes).toEqual(["reached/runs/1/"]);

@@ -45,6 +45,19 @@ describe("what nodes send", () => {
     expect((await api(seen, `POST ${root}/urls`, keys, token)).status).toBe(200);
   });
 
+  it("is not all said back where a field's name is as long as a request", async () => {
+    const { root, token } = await start();
+    const name = "x".repeat(1_000_000);
+    for (const [route, body] of [
+      ["urls", { method: "GET", keys: ["in/a"], [name]: 1 }],
+      ["heartbeat", { node: "n", metrics: { [name.slice(0, 50_000)]: 1 } }],
+    ] as const) {
+      const answer = await request(seen, `POST ${root}/${route}`, body, token);
+      const problem = await answer.text();
+      expect([answer.status, problem.length < 1000]).toEqual([400, true]);
+    }
+  });
+
   it("may be ten thousand keys, and five thousand outputs, and not one more", async () => {
     const { root, token } = await start();
     const objects = Array.from({ length: 5001 }, (_, n) => ({ key: `out/${n}`, size: 1 }));

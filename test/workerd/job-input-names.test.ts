@@ -53,3 +53,14 @@ describe.each(["r2", "edge"])("an input that is named in another normal form, re
     }
   });
 });
+
+describe("globs that are fine as they are written, and not in NFC", () => {
+  it.each([
+    ["a range that runs backwards", ["in/[\u03aa-\u2126]*"], "input.globs.0"],
+    ["one that is too long", ["in/a", "\u0958".repeat(1000)], "input.globs.1"],
+    ["all together too long", Array.from({ length: 5 }, () => "\u0958".repeat(500)), "input.globs"],
+  ])("are refused by name: %s", async (_, globs, field) => {
+    const job = { name: "j", dataset: "accents@1", input: { globs } };
+    expect(await api(seen, "POST /v1/jobs", job)).toMatchObject({ status: 400, body: { code: "invalid-body", field } });
+  });
+});

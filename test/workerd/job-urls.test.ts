@@ -148,6 +148,10 @@ describe("ten thousand URLs", () => {
     const outside = await ask({ method: "PUT", objects: [...objects, { key: "c/1", size: 1 }] });
     expect(await outside.json()).toMatchObject({ code: "out-of-scope", field: "objects.1.key" });
     expect(must(await job.job.status()).outputs.announced).toBe(1);
+    // 990 bytes as it is written, and twice as many as R2 would keep it.
+    const long = await ask({ method: "PUT", objects: [{ key: `runs/1/${"\u0958".repeat(330)}`, size: 1 }] });
+    expect(await long.json()).toMatchObject({ code: "key-too-long", field: "objects.0.key" });
+    expect(must(await job.job.status()).outputs.announced).toBe(1);
   });
 });
 

@@ -84,14 +84,17 @@ function describe(error: z.ZodError, code: "invalid-body" | "invalid-query"): Fa
   const issue = error.issues[0];
   if (issue === undefined) return failure(code);
   if (issue.code === "unrecognized_keys") {
-    const field = [...issue.path, issue.keys[0] ?? ""].join(".");
+    const field = fieldAt([...issue.path, issue.keys[0] ?? ""]);
     return failure(code, `There is no field "${field}" here.`, { field });
   }
-  const field = issue.path.join(".");
+  const field = fieldAt(issue.path);
   // Of a key that is refused, its own issues say by which rule.
   const message = (issue.code === "invalid_key" ? issue.issues[0]?.message : undefined) ?? issue.message;
   return failure(code, field === "" ? message : `${field}: ${message}`, field === "" ? {} : { field });
 }
+
+/** A field as refusals name it: its name may be as long as a request. */
+const fieldAt = (path: readonly PropertyKey[]): string => path.join(".").slice(0, 200);
 
 async function readCapped(request: Request, maxBytes: number, wayOut?: string): Promise<Result<Uint8Array>> {
   const rule = `The body may have ${maxBytes} bytes`;

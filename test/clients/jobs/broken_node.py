@@ -1,4 +1,4 @@
-"""The examples' client where answers break off in the middle, and where a loss is no number."""
+"""The examples' client where answers break off in the middle, and where what it says is no number, or is refused."""
 
 import json
 import os
@@ -13,7 +13,9 @@ from penstock_job import Job, fetch  # noqa: E402
 
 _, body = fetch(f"{given['url']}/object", {})
 job = Job("node-0")
-job.said = {"step": 1, "loss": float("nan")}
+job.said = {"step": 1, "loss": float("nan"), "metrics": {"rate": 0.5, "norm": float("nan"), "ratio": float("-inf")}}
 with job.beating(0.05):
     time.sleep(1.5)
+    job.said = {"step": "none"}
+    time.sleep(0.5)
 print(json.dumps({"body": body.decode()}))

@@ -29,6 +29,11 @@ export async function checkDataset(checks: Checks, stage: Stage, python: string)
     read.numbers.length,
   );
   checks.that("and in all the file, byte for byte", read.text === text, read.text.length);
+  const { nodes } = await stage.client.call<{ nodes: { name: string; step: number | null }[] }>(
+    "GET",
+    `/v1/jobs/${job.id}`,
+  );
+  checks.that("and the node is heard with what the training says", (nodes[0]?.step ?? 0) > 0, nodes);
 }
 
 /** penstock_zarr.py over a sharded array and one of Zarr 2. */

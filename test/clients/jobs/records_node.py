@@ -18,7 +18,7 @@ def late(worker):
 
 
 lines = []
-dataset = PenstockDataset("node-0", ahead=4)
+dataset = PenstockDataset("node-0", ahead=4, heartbeat_seconds=0.5)
 loader = DataLoader(dataset, batch_size=None, num_workers=2, worker_init_fn=late)
 for unit in dataset.units(loader):
     for part, body in unit["parts"]:
@@ -26,5 +26,6 @@ for unit in dataset.units(loader):
         if len(found) != part["records"]["count"]:
             sys.exit(f"{len(found)} records, not {part['records']['count']}")
         lines += [[part["records"]["first"] + at, line] for at, line in enumerate(found)]
+    dataset.job.said = {"step": len(lines)}
 lines.sort()
 print(json.dumps({"numbers": [number for number, _ in lines], "text": "".join(f"{line}\n" for _, line in lines)}))

@@ -9,6 +9,7 @@ import {
   type R2Action,
 } from "../sigv4/temporary-credentials.ts";
 import { inputKeys, inputPrefixes, type JobSpec } from "./job.ts";
+import { refreshAfter } from "./times.ts";
 
 export interface JobCredentials {
   accessKeyId: string;
@@ -16,6 +17,8 @@ export interface JobCredentials {
   sessionToken: string;
   /** Milliseconds since 1970. */
   expiresAt: number;
+  /** Milliseconds since 1970. */
+  refreshAfter: number;
   actions: readonly R2Action[];
   /** Of the bucket, with the dataset's prefix. */
   prefixes: readonly string[];
@@ -66,8 +69,8 @@ export async function jobCredentials(
   const mint = async (grant: Grant): Promise<JobCredentials | null> => {
     const minted = await mintTemporaryCredentials(hmac, { ...parent, accountId }, bucket, grant, nowSeconds, life);
     if (minted === null) return null;
-    const expiresAt = (nowSeconds + life) * 1000;
-    return { ...minted, expiresAt, actions: grant.actions, prefixes: grant.prefixPaths, keys: grant.objectPaths };
+    const times = { expiresAt: (nowSeconds + life) * 1000, refreshAfter: refreshAfter(nowSeconds * 1000, life) };
+    return { ...minted, ...times, actions: grant.actions, prefixes: grant.prefixPaths, keys: grant.objectPaths };
   };
   const { grant, notes } = readGrant(spec);
   let read = await mint(grant);

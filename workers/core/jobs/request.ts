@@ -11,6 +11,7 @@ import {
 } from "../limits.ts";
 import { keySchema, nameSchema, prefixSchema } from "../manifest/dataset.ts";
 import { globsSchema } from "../migration/filter.ts";
+import { GLOB_MAX_CHARS, GLOBS_MAX } from "../migration/glob.ts";
 import { namedValues } from "./named-values.ts";
 
 /** `name`, `name@live`, `name@3` or `name@alias`. */
@@ -27,6 +28,9 @@ const sliceSchema = z.string().regex(/^(\d{1,15})?:(\d{1,15})?$/, 'must be "star
 /** R2 keeps keys in Unicode NFC, and so does a version: in whatever spelling the input names them, scope, units and URLs say NFC. */
 const inputKeySchema = keySchema.normalize("NFC");
 
+/** Checked as they are in NFC, in which a glob may be longer, and a range of characters run backwards. */
+const inputGlobsSchema = z.array(z.string().max(GLOB_MAX_CHARS).normalize("NFC")).max(GLOBS_MAX).pipe(globsSchema);
+
 /** An array of a Zarr hierarchy: the folder of its metadata, without a slash at the end; "" is the dataset's root. */
 const zarrSchema = z.strictObject({
   path: z
@@ -42,7 +46,7 @@ const zarrSchema = z.strictObject({
 const inputSchema = z
   .strictObject({
     prefixes: z.array(prefixSchema).max(INPUT_SCOPES_MAX).default([]),
-    globs: globsSchema.overwrite((globs) => globs.map((glob) => glob.normalize("NFC"))).default([]),
+    globs: inputGlobsSchema.default([]),
     keys: z.array(inputKeySchema).max(INPUT_KEYS_MAX).default([]),
     /** JSONL objects whose records are handed out, not the whole. */
     records: z.array(inputKeySchema).max(INPUT_SCOPES_MAX).default([]),

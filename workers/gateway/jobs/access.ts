@@ -88,7 +88,8 @@ function credentialVariables({ read, write }: CredentialSets, endpoint: string):
 }
 
 function shown({ read, write, note }: CredentialSets): object {
-  const withTime = (set: CredentialSets["read"]) =>
-    set === null ? null : { ...set, expiresAt: new Date(set.expiresAt).toISOString() };
-  return { read: withTime(read), write: withTime(write), note };
+  const at = (time: number) => new Date(time).toISOString();
+  const withTimes = (set: CredentialSets["read"]) =>
+    set === null ? null : { ...set, expiresAt: at(set.expiresAt), refreshAfter: at(set.refreshAfter) };
+  return { read: withTimes(read), write: withTimes(write), note };
 }

@@ -82,9 +82,9 @@ function checkScope(body: UrlsBody, spec: JobSpec): Failure | null {
   const own = outputScope(spec);
   for (const [index, key] of keys.entries()) {
     const field = isPut ? `objects.${index}.key` : `keys.${index}`;
-    const checked = checkKey(spec.prefix + key, field);
-    if (!checked.ok) return checked.failure;
     const stored = storeKey(key);
+    const checked = checkKey(spec.prefix + stored, field);
+    if (!checked.ok) return checked.failure;
     if (isInput(stored) || (own !== null && covers(own, stored))) continue;
     const rule = isPut ? "outside the job's output prefix" : "outside the job's input and output";
     return failure("out-of-scope", `"${key.slice(0, 200)}" is ${rule}.`, { field });
