@@ -10,6 +10,8 @@ another's. A unit is acknowledged when the next one is asked for, since it was u
 is yours, once what came of the unit is safe: `dataset.job.ack(unit["lease"])`; where that says "expired", do not count it.
 """
 
+import contextlib
+import multiprocessing
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -22,13 +24,15 @@ class PenstockDataset(IterableDataset):
     def __init__(self, node, epoch=None, ahead=8, threads=4, via="edge", heartbeat_seconds=20):
         """`epoch`: only that one, else all that are left. `ahead`: units that are leased, and read, before they are wanted."""
         self.job, self.epoch, self.ahead, self.threads, self.via = Job(node), epoch, ahead, threads, via
-        self.heartbeat_seconds = heartbeat_seconds
+        self.heartbeat_seconds, self.is_left = heartbeat_seconds, multiprocessing.Event()
 
     def units(self, loader=None, acknowledge=True):
         """What a DataLoader over this dataset brings (without one: this process reads by itself), acknowledged in time.
 
         Until its end the node is heard, with what the training puts into `dataset.job.said`. What takes long after it, such
         as the last checkpoint and `finish`, wants `with dataset.job.beating(20):` around it."""
+        if self.epoch is not None and getattr(loader, "persistent_workers", False):
+            raise ValueError("Workers that stay keep the epoch they began with: leave persistent_workers, or the epoch, out.")
         units, turns = iter(self if loader is None else loader), 0  # Workers are forked before there is a thread that beats.
         with self.job.beating(self.heartbeat_seconds):
             for unit in units:
@@ -38,13 +42,23 @@ class PenstockDataset(IterableDataset):
                         time.sleep(unit["retryAfterSeconds"])
                         turns = 0
                     continue
-                turns, outcome = 0, "released"  # Whoever leaves in the middle gives back what is in hand.
+                turns, is_used = 0, False
                 try:
                     yield unit
-                    outcome = "done"
+                    is_used = True
                 finally:
-                    if acknowledge:
-                        self.job.ack(unit["lease"], outcome, bytes=sum(len(body or b"") for _, body in unit["parts"]))
+                    if not is_used:
+                        self._leave(units, [unit] if acknowledge else [])
+                if acknowledge:
+                    self.job.ack(unit["lease"], bytes=sum(len(body or b"") for _, body in unit["parts"]))
+
+    def _leave(self, units, in_hand):
+        """Whoever leaves in the middle gives back what is in hand, what workers hold, and what they have sent ahead."""
+        self.is_left.set()
+        with contextlib.suppress(Exception):  # They may be what has failed.
+            in_hand += units
+        self.job.release([unit["lease"] for unit in in_hand if unit["lease"] is not None])
+        self.is_left.clear()
 
     def __iter__(self):
         """The same, unacknowledged. A lease of None says that others hold what is left, and may yet lose it: a worker that
@@ -54,7 +68,7 @@ class PenstockDataset(IterableDataset):
         ahead, is_over = [], False
         with self.job.beating(self.heartbeat_seconds), ThreadPoolExecutor(self.threads) as pool:
             try:
-                while ahead or not is_over:
+                while (ahead or not is_over) and not self.is_left.is_set():
                     if not is_over and len(ahead) <= self.ahead // 2:
                         answer = self.job.lease(self.ahead, self.via, self.epoch)
                         is_over = answer["state"] in ("epoch-done", "done")
@@ -66,18 +80,13 @@ class PenstockDataset(IterableDataset):
                     if ahead:
                         yield from self._take(*ahead.pop(0))
             finally:
-                for lease, _ in ahead:
-                    self._settle(lease, "released")
+                self.job.release([lease["lease"] for lease, _ in ahead])
 
     def _take(self, lease, reads):
         try:
             bodies = [read.result() for read in reads]
         except (OSError, Refused) as error:  # Another node may have more luck; in the end the job names it.
-            return self._settle(lease, "failed", reason=str(error)[:500])
+            with contextlib.suppress(OSError, Refused):  # It runs out by itself.
+                self.job.ack(lease["lease"], "failed", reason=str(error)[:500])
+            return
         yield {**lease, "parts": list(zip(lease["parts"], bodies))}
-
-    def _settle(self, lease, outcome, **more):
-        try:
-            self.job.ack(lease["lease"], outcome, **more)
-        except (OSError, Refused):
-            pass  # It runs out by itself.

@@ -57,9 +57,10 @@ class Job:
         self.node, self.url = node, f"{os.environ['PENSTOCK_URL']}/v1/jobs/{os.environ['PENSTOCK_JOB']}/"
         self.headers = {"authorization": f"Bearer {os.environ['PENSTOCK_TOKEN']}", "content-type": "application/json"}
 
-    def call(self, path, body=None):
+    def call(self, path, body=None, tries=7):
         """POSTs JSON (without a body: a GET), and returns what is answered. Each route may be asked again."""
-        return json.loads(fetch(self.url + path, self.headers, None if body is None else json.dumps(body).encode())[1])
+        sent = None if body is None else json.dumps(body).encode()
+        return json.loads(fetch(self.url + path, self.headers, sent, tries=tries)[1])
 
     @contextlib.contextmanager
     def beating(self, seconds):
@@ -93,7 +94,19 @@ class Job:
     def ack(self, lease, outcome="done", **more):
         """What became of a unit. "expired": it is another node's by now, and must not be counted here."""
         acks = [{"lease": lease, "outcome": outcome, **more}]
-        return self.call("acks", {"node": self.node, "acks": acks})["acks"][0]["outcome"]
+        try:
+            return self.call("acks", {"node": self.node, "acks": acks})["acks"][0]["outcome"]
+        except Refused as refused:  # The job is over: the unit was done by another, or is nobody's any more.
+            if refused.code != "job-ended":
+                raise
+            return "expired"
+
+    def release(self, leases):
+        """Gives units back that were not used, by one try: who leaves does not wait, and they run out by themselves."""
+        acks = [{"lease": lease, "outcome": "released"} for lease in leases]
+        with contextlib.suppress(OSError, Refused):
+            if acks:
+                self.call("acks", {"node": self.node, "acks": acks}, tries=1)
 
     def read(self, part, via="edge"):
         """The bytes of a part of a unit, or None for a chunk of fill values. A URL that has expired is asked for anew."""

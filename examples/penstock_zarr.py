@@ -39,8 +39,7 @@ class ZarrUnits:
                     if answer["state"] == "wait":
                         time.sleep(answer["retryAfterSeconds"])
             finally:
-                for lease in list(self.held):
-                    self.settle(lease, "released")
+                self.job.release(self.held)
 
     def read(self, lease):
         try:

@@ -22,7 +22,8 @@ export async function checkDataset(checks: Checks, stage: Stage, python: string)
   const count = text.trimEnd().split("\n").length;
   checks.that(`a file of ${bytes.length} bytes is cut into units of records`, job.units.count > 5, job.units);
   const node = startNode({ python, script: "records_node.py", url: stage.url, job, given: { examples: EXAMPLES } });
-  const read = (await node.result) as { numbers: number[]; text: string };
+  const read = (await node.result) as { left: { leased: number; done: number }; numbers: number[]; text: string };
+  checks.equal("whoever leaves in the middle gives all back", [read.left.leased, read.left.done], [0, 0]);
   checks.that(
     `two workers are given each of ${count} records once`,
     read.numbers.length === count && read.numbers.every((number, at) => number === at),

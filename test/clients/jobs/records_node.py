@@ -11,7 +11,6 @@ from penstock_dataset import PenstockDataset  # noqa: E402
 from torch.utils.data import DataLoader  # noqa: E402
 
 
-
 def late(worker):
     """The first worker leases nearly all: the other one is asked for units while all that are left are the first one's."""
     time.sleep(2 * worker)
@@ -20,6 +19,10 @@ def late(worker):
 lines = []
 dataset = PenstockDataset("node-0", ahead=4, heartbeat_seconds=0.5)
 loader = DataLoader(dataset, batch_size=None, num_workers=2, worker_init_fn=late)
+for _ in dataset.units(loader):
+    break  # Whoever leaves in the middle holds nothing after that, also of what the workers have sent ahead.
+left = dataset.job.call("checkpoint", {})["progress"]
+
 for unit in dataset.units(loader):
     for part, body in unit["parts"]:
         found = body.decode().splitlines()
@@ -28,4 +31,5 @@ for unit in dataset.units(loader):
         lines += [[part["records"]["first"] + at, line] for at, line in enumerate(found)]
     dataset.job.said = {"step": len(lines)}
 lines.sort()
-print(json.dumps({"numbers": [number for number, _ in lines], "text": "".join(f"{line}\n" for _, line in lines)}))
+text = "".join(f"{line}\n" for _, line in lines)
+print(json.dumps({"left": left, "numbers": [number for number, _ in lines], "text": text}))
