@@ -17,12 +17,15 @@ from concurrent.futures import ThreadPoolExecutor
 
 from torch.utils.data import IterableDataset, get_worker_info
 
-from penstock_job import Job, Refused
+from penstock_job import Job, Refused, seconds_of
 
 
 class PenstockDataset(IterableDataset):
-    def __init__(self, node, epoch=None, ahead=8, threads=4, via="edge", heartbeat_seconds=20):
-        """`epoch`: only that one, else all that are left. `ahead`: units that are leased, and read, before they are wanted."""
+    def __init__(self, node, epoch=None, ahead=2, threads=4, via="edge", heartbeat_seconds=20):
+        """`epoch`: only that one, else all that are left. `ahead`: units that are leased, and read, before they are wanted.
+
+        Each worker holds up to 1.5 times as many, and the DataLoader two more of it: what is used of all these must be used
+        within the job's `leaseSeconds`, or they are another's by then."""
         self.job, self.epoch, self.ahead, self.threads, self.via = Job(node), epoch, ahead, threads, via
         self.heartbeat_seconds, self.is_left = heartbeat_seconds, multiprocessing.Event()
 
@@ -43,6 +46,8 @@ class PenstockDataset(IterableDataset):
                         turns = 0
                     continue
                 turns, is_used = 0, False
+                if time.monotonic() >= unit["until"]:  # Another's by now, and perhaps used there.
+                    continue
                 try:
                     yield unit
                     is_used = True
@@ -72,9 +77,11 @@ class PenstockDataset(IterableDataset):
                     if not is_over and len(ahead) <= self.ahead // 2:
                         answer = self.job.lease(self.ahead, self.via, self.epoch)
                         is_over = answer["state"] in ("epoch-done", "done")
+                        life = seconds_of(answer["expiresAt"]) - seconds_of(answer["serverTime"]) if answer["leases"] else 0
+                        known = {"epoch": answer["epoch"], "until": time.monotonic() + life}
                         for lease in answer["leases"]:
                             reads = [pool.submit(self.job.read, part, self.via) for part in lease["parts"]]
-                            ahead.append(({**lease, "epoch": answer["epoch"]}, reads))
+                            ahead.append(({**lease, **known}, reads))
                         if answer["state"] == "wait" and not ahead:
                             yield {"lease": None, "retryAfterSeconds": answer["retryAfterSeconds"]}
                     if ahead:

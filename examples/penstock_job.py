@@ -3,6 +3,7 @@
 It reads PENSTOCK_URL, PENSTOCK_JOB and PENSTOCK_TOKEN, as the job's `environment` has them.
 """
 
+import calendar
 import contextlib
 import http.client
 import json
@@ -15,12 +16,17 @@ import urllib.request
 import uuid
 
 
+AGENT = {"user-agent": "penstock-node"}  # Cloudflare's Browser Integrity Check refuses Python's own.
+
+
 class Refused(Exception):
     """An answer that trying again does not change: `status`, and the problem's text with its `code`."""
 
     def __init__(self, status, body):
         super().__init__(f"{status}: {body[:500].decode(errors='replace')}")
-        self.status, self.code = status, json.loads(body)["code"] if body[:1] == b"{" else None
+        self.status, self.code = status, None
+        with contextlib.suppress(ValueError, KeyError, TypeError):  # It may be a proxy's page.
+            self.code = json.loads(body)["code"]
 
 
 def fetch(url, headers, body=None, method=None, tries=7):
@@ -28,7 +34,7 @@ def fetch(url, headers, body=None, method=None, tries=7):
     for tried in range(tries):
         wait = 2.0**tried
         try:
-            request = urllib.request.Request(url, data=body, headers=headers, method=method)
+            request = urllib.request.Request(url, data=body, headers={**AGENT, **headers}, method=method)
             with urllib.request.urlopen(request, timeout=60) as answer:
                 return answer.headers, answer.read()
         except urllib.error.HTTPError as error:
@@ -49,6 +55,11 @@ def finite(said):
     if "metrics" in said:
         said["metrics"] = {name: value for name, value in said["metrics"].items() if math.isfinite(value)}
     return said
+
+
+def seconds_of(text):
+    """Of a time as Penstock writes it, RFC 3339 in UTC."""
+    return calendar.timegm(time.strptime(text[:19], "%Y-%m-%dT%H:%M:%S"))
 
 
 class Job:

@@ -11,14 +11,13 @@ obstore reads a chunk, or the inner chunks of a shard that are asked for, over t
 for anew before it expires. A unit that was not said to be done when the next one is asked for is given back.
 """
 
-import calendar
 import time
 
 import zarr
 from obstore.store import HTTPStore
 from zarr.storage import ObjectStore
 
-from penstock_job import Job
+from penstock_job import Job, seconds_of
 
 
 class ZarrUnits:
@@ -80,8 +79,3 @@ class ZarrUnits:
         ]
         selection = tuple(slice(start, stop) for start, stop in bounds)
         return part["array"], selection, array[selection]
-
-
-def seconds_of(text):
-    """Of a time as Penstock writes it, RFC 3339 in UTC."""
-    return calendar.timegm(time.strptime(text[:19], "%Y-%m-%dT%H:%M:%S"))

@@ -27,7 +27,9 @@ export class Finishes {
   /** Whether an attempt is under way: one that took too long is not, and others have gone on since. */
   counts(attempt: number, now: number): boolean {
     const since = now - FINISH_MAX_SECONDS * 1000;
-    return this.#sql.exec("SELECT 1 FROM finish WHERE attempt = ? AND begun_at > ?", attempt, since).toArray().length > 0;
+    return (
+      this.#sql.exec("SELECT 1 FROM finish WHERE attempt = ? AND begun_at > ?", attempt, since).toArray().length > 0
+    );
   }
 
   /** Whether no other attempt is under way. */
