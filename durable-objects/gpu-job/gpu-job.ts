@@ -194,6 +194,11 @@ export class GpuJob extends DurableObject<Env> {
     return job === null || isEnded(job.state);
   }
 
+  /** A node asks for what needs nothing of the job but that it has not ended; it is heard by that. */
+  async admit(): Promise<Result<null>> {
+    return this.#life.act(null, () => ok(null));
+  }
+
   /** @returns the state that the job is in, and its epoch */
   async heartbeat(node: string, said: Said = {}): Promise<Result<{ state: JobState; epoch: number }>> {
     return this.#life.act({ type: "heartbeat" }, ({ now, state }) => {
