@@ -67,6 +67,8 @@ export class Sockets {
   push(now: number, hasEnded: boolean): void {
     const dueAt = this.nextDueAt;
     if (dueAt === null || (now < dueAt && !hasEnded)) return;
+    // One that fails is a look too: the alarm tries it again a second later, and not without end.
+    this.#lookedAt = now;
     const status = this.#status();
     if (status === null) return;
     const message = JSON.stringify(summaryOf(status));

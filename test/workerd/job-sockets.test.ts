@@ -171,6 +171,20 @@ describe("a WebSocket that watches a job", () => {
     expect(await binary.closed).toMatchObject({ code: 1008 });
   });
 
+  it("whose look at the job fails has it looked at again a second later, not without pause", async () => {
+    const { id, job } = await watchedJob();
+    const watcher = await watch(seen, id, READER);
+    await watcher.next();
+    await runInDurableObject(job, (_, { storage }) => storage.sql.exec("ALTER TABLE reading RENAME TO away"));
+    pass(5000);
+    must(await job.heartbeat("node-0"));
+    expect(await alarmOf(job)).toBe(Date.now() + 1000);
+    await runInDurableObject(job, (_, { storage }) => storage.sql.exec("ALTER TABLE away RENAME TO reading"));
+    pass(1000);
+    await runDurableObjectAlarm(job);
+    expect(await watcher.next()).toMatchObject({ state: "running", nodes: { heard: 1 } });
+  });
+
   it("that leaves is forgotten, and the others are told all the same; without any there is no alarm for them", async () => {
     const { id, job: object, spec } = await job();
     const [leaving, staying] = [await watch(seen, id, READER), await watch(seen, id, READER)];
