@@ -83,7 +83,8 @@ describe("a job's nodes", () => {
   it("keep it alive by whatever they ask, which costs no row each time, and an eviction forgets none of it", async () => {
     const { job } = await createJob();
     await job.heartbeat("node-0");
-    const words = () => runInDurableObject(job, (_, { storage }) => storage.sql.exec("SELECT * FROM nameless").toArray());
+    const words = () =>
+      runInDurableObject(job, (_, { storage }) => storage.sql.exec("SELECT * FROM nameless").toArray());
     await job.admit();
     pass(4000);
     await job.admit();

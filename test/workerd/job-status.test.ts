@@ -134,7 +134,8 @@ describe("a job's rate", () => {
       await credit(job, "node-0", 900_000, 5e18, 1);
       pass(10_000);
     }
-    const { rate, acknowledged } = await viewOf(id);
+    await viewOf(id);
+    const { rate, acknowledged } = must(await job.watch());
     expect(rate.bytesPerSecond).toBeGreaterThan(1e17);
     expect(acknowledged.bytes).toBe(1e19);
   });
