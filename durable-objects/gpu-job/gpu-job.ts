@@ -195,13 +195,21 @@ export class GpuJob extends DurableObject<Env> {
     return job === null || isEnded(job.state);
   }
 
-  /** @returns the state that the job is in, and its epoch */
-  async heartbeat(node: string, said: Said = {}): Promise<Result<{ state: JobState; epoch: number }>> {
+  /** A node asks for what needs nothing of the job but that it has not ended; it is heard by that. */
+  async admit(): Promise<Result<null>> {
+    return this.#life.act(null, () => ok(null));
+  }
+
+  /** @returns the state that the job is in, its epoch, and, where there are some, metrics that its series has no room for */
+  async heartbeat(
+    node: string,
+    said: Said = {},
+  ): Promise<Result<{ state: JobState; epoch: number; dropped?: string[] }>> {
     return this.#life.act({ type: "heartbeat" }, ({ now, state }) => {
       const heard = this.#nodes.hear(node, now, this.#silentSince(now), said);
       if (!heard.ok) return heard;
-      const added = this.#series.add(said, now);
-      return added.ok ? ok({ state, epoch: this.#watch.epoch }) : added;
+      const dropped = this.#series.add(said, now);
+      return ok({ state, epoch: this.#watch.epoch, ...(dropped.length === 0 ? {} : { dropped }) });
     });
   }
 

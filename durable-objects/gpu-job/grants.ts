@@ -7,7 +7,10 @@ export interface Grant {
   node: string;
   /** When all of it runs out, milliseconds since 1970. */
   expiresAt: number;
-  /** Since when the node is at it: its grant, or its last acknowledgement of it. */
+  /**
+   * A node works one unit off after the other, whichever grant they are of: it is busy since its last acknowledgement, or
+   * since its first grant where it held nothing. That is the latest time of all its grants.
+   */
   busySince: number;
   /** How often the node was told of it. */
   answered: number;
@@ -40,8 +43,8 @@ export class Grants {
     this.#sql = sql;
   }
 
-  /** @param silenceMs milliseconds without a word after which the node loses it */
-  add({ seq, node, expiresAt, busySince, held }: Grant, request: string, silenceMs: number): void {
+  /** @param silentAt when the node loses it if it says nothing more, milliseconds since 1970 */
+  add({ seq, node, expiresAt, busySince, held }: Grant, request: string, silentAt: number): void {
     this.#sql.exec(
       "INSERT INTO lease_grant (seq, node, request, expires_at, busy_since, held) VALUES (?, ?, ?, ?, ?, ?)",
       seq,
@@ -51,7 +54,7 @@ export class Grants {
       busySince,
       JSON.stringify(held),
     );
-    if (this.#earliest !== null) this.#earliest = Math.min(this.#earliest, expiresAt, busySince + silenceMs);
+    if (this.#earliest !== null) this.#earliest = Math.min(this.#earliest, expiresAt, silentAt);
   }
 
   /** Writes a grant back; one of which all is settled goes. */
@@ -61,6 +64,22 @@ export class Grants {
       const text = JSON.stringify(held);
       this.#sql.exec("UPDATE lease_grant SET held = ?, busy_since = ? WHERE seq = ?", text, busySince, seq);
     }
+  }
+
+  /** Since when the node is busy, milliseconds since 1970; null: it holds nothing. */
+  busySince(node: string): number | null {
+    return this.#sql
+      .exec<{ at: number | null }>("SELECT max(busy_since) AS at FROM lease_grant WHERE node = ?", node)
+      .one().at;
+  }
+
+  /** The node has acknowledged something, and is busy with the rest from now on: the grant that runs out last says so. */
+  restart(node: string, now: number): void {
+    this.#sql.exec(
+      "UPDATE lease_grant SET busy_since = ? WHERE seq = (SELECT max(seq) FROM lease_grant WHERE node = ?)",
+      now,
+      node,
+    );
   }
 
   /** The node is told of it once more. */
@@ -115,10 +134,10 @@ export class Grants {
       .map(({ node }) => node);
   }
 
-  /** Of each node that holds units: how many, and since when it is at the oldest of its grants (`busySince`). */
-  open(): Map<string, { leased: number; oldestAt: number }> {
-    const rows = this.#sql.exec<{ node: string; leased: number; oldestAt: number }>(
-      `SELECT node, sum(json_array_length(held)) AS leased, min(busy_since) AS oldestAt FROM lease_grant GROUP BY node`,
+  /** Of each node that holds units: how many, and since when it is busy. */
+  open(): Map<string, { leased: number; busySince: number }> {
+    const rows = this.#sql.exec<{ node: string; leased: number; busySince: number }>(
+      `SELECT node, sum(json_array_length(held)) AS leased, max(busy_since) AS busySince FROM lease_grant GROUP BY node`,
     );
     return new Map(rows.toArray().map(({ node, ...open }) => [node, open]));
   }

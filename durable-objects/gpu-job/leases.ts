@@ -82,8 +82,9 @@ export class Leases {
       const held = takeUnits(at, this.#returned, spec, { node, isAlone, count: Math.min(count, room) }, now);
       if (held.length === 0) return nothing("wait", at.epoch);
       const expiresAt = Math.min(now + leaseSeconds * 1000, spec.expiresAt);
-      grant = { seq: ++at.grants, node, expiresAt, busySince: now, answered: 1, held };
-      this.#grants.add(grant, request, this.#silenceMs);
+      const busySince = this.#grants.busySince(node) ?? now;
+      grant = { seq: ++at.grants, node, expiresAt, busySince, answered: 1, held };
+      this.#grants.add(grant, request, now + this.#silenceMs);
       this.#epochs.save(at);
     } else this.#grants.answerAgain(grant);
     const { seq, expiresAt, held } = grant;
@@ -106,7 +107,8 @@ export class Leases {
     if (!tickets.ok) return tickets;
     const at = this.#epochs.standing;
     const grants = new Map<number, Grant | null>();
-    const [changed, credited] = [new Set<Grant>(), new Set<Grant>()];
+    const changed = new Set<Grant>();
+    const busySince = this.#grants.busySince(node) ?? now;
     const credit: Credit = { done: 0, bytes: 0, busyMs: 0 };
     const settled: AckAnswer["acks"] = [];
     for (const [index, ack] of acks.entries()) {
@@ -125,16 +127,18 @@ export class Leases {
         at.leased -= 1;
         credit.done += 1;
         credit.bytes += ack.bytes ?? 0;
-        credited.add(grant);
       } else {
         const reason = ack.outcome === "failed" ? ack.reason : "";
         if (this.#comeBack(at, ticket, { ending: ack.outcome, node, reason }, now)) outcome = "given-up";
       }
       settled.push({ lease: ack.lease, unit, outcome });
     }
-    for (const grant of credited) credit.busyMs += now - grant.busySince;
+    if (credit.done > 0) credit.busyMs = now - busySince;
     for (const grant of changed) this.#grants.keep({ ...grant, busySince: now });
-    if (changed.size > 0) this.#save(at, now);
+    if (changed.size > 0) {
+      if ((this.#grants.busySince(node) ?? now) < now) this.#grants.restart(node, now);
+      this.#save(at, now);
+    }
     const epoch = tickets.value.reduce((latest, ticket) => Math.max(latest, ticket.epoch), 0);
     const state = at.isOver ? "done" : epoch < at.epoch ? "epoch-done" : "epoch-open";
     const progress = this.#epochs.progressOf(epoch, at, this.#spec);
@@ -220,8 +224,8 @@ export class Leases {
     return { epoch, epochs: spec.units.epochs, ...progress };
   }
 
-  /** Of each node that holds units: how many, and since when it is at the oldest, or has acknowledged none of its grant. */
-  open(): ReadonlyMap<string, { leased: number; oldestAt: number }> {
+  /** Of each node that holds units: how many, and since when it is busy, in milliseconds since 1970. */
+  open(): ReadonlyMap<string, { leased: number; busySince: number }> {
     return this.#grants.open();
   }
 

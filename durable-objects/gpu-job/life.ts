@@ -73,7 +73,8 @@ export class Life {
   }
 
   /**
-   * Applies an event, and does `work` with the state that follows, in one transaction: what `work` refuses takes all of it back.
+   * Applies an event, and does `work` with the state that follows, in one transaction: what `work` refuses takes all of it back,
+   * but for that a node was heard: all but a cancellation is asked by nodes.
    *
    * @param event null: only that the job has not ended
    */
@@ -94,6 +95,8 @@ export class Life {
       if (worked.ok && isEnded(state)) this.#parts.outputs.abandon(now);
       return worked;
     });
+    // What is refused was said too. Who gave a name is known to be heard by now, unless that was refused.
+    if (event?.type !== "cancel") this.#parts.nodes.hearNameless(now, wordMs(spec));
     if (!done.ok) return done;
     this.show(now);
     await this.#parts.outbox.flush(now);
@@ -239,5 +242,8 @@ export class Life {
     else await this.#storage.setAlarm(at);
   }
 }
+
+/** Milliseconds for which one word of a node is as good as another. */
+const wordMs = ({ lostAfterSeconds }: JobSpec): number => Math.min(5000, lostAfterSeconds * 100);
 
 const ended = (state: JobState): Failure => failure("job-ended", `The job is ${state}; start another.`);

@@ -50,7 +50,11 @@ export class Nodes {
       epoch INTEGER,
       loss REAL,
       loss_at INTEGER
-    ) WITHOUT ROWID`;
+    ) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS nameless (
+      id INTEGER PRIMARY KEY CHECK (id = 1),
+      heard_at INTEGER NOT NULL   -- milliseconds since 1970: when a node asked something, and did not say which it is
+    )`;
 
   constructor(sql: SqlStorage) {
     this.#sql = sql;
@@ -73,6 +77,17 @@ export class Nodes {
     this.#sql.exec("INSERT INTO node (name, first_heard_at, last_heard_at) VALUES (?, ?, ?)", name, now, now);
     this.#heardAgain(name, now, said);
     return ok(null);
+  }
+
+  /**
+   * Notes that some node was heard that did not say which it is.
+   *
+   * @param everyMs for which one word is as good as another: these cost a row then, and not with each request
+   */
+  hearNameless(now: number, everyMs: number): void {
+    if (now < (this.lastHeardAt ?? -Infinity) + everyMs) return;
+    this.#sql.exec("INSERT OR REPLACE INTO nameless (id, heard_at) VALUES (1, ?)", now);
+    this.#lastHeardAt = now;
   }
 
   /** Makes room for a node; false: all are heard still, or hold units. */
@@ -153,7 +168,9 @@ export class Nodes {
   get lastHeardAt(): number | null {
     if (this.#lastHeardAt !== undefined) return this.#lastHeardAt;
     return (this.#lastHeardAt = this.#sql
-      .exec<{ at: number | null }>("SELECT max(last_heard_at) AS at FROM node")
+      .exec<{ at: number | null }>(
+        "SELECT max(at) AS at FROM (SELECT max(last_heard_at) AS at FROM node UNION ALL SELECT heard_at FROM nameless)",
+      )
       .one().at);
   }
 

@@ -47,7 +47,8 @@ export class Rates {
     const { from, until, seconds } = rateSpan(now, firstHeardAt);
     const done = this.#sql
       .exec<Acknowledged & Record<string, SqlStorageValue>>(
-        `SELECT coalesce(sum(units), 0) AS units, coalesce(sum(bytes), 0) AS bytes FROM rate
+        // Nodes say their bytes as they like: SQLite's sum() of whole numbers fails where it overflows.
+        `SELECT total(units) AS units, total(bytes) AS bytes FROM rate
            WHERE slot >= ? AND slot < ?`,
         from,
         until,

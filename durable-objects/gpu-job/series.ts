@@ -1,4 +1,3 @@
-import { failure } from "../../workers/core/failure.ts";
 import {
   type Extent,
   extentOf,
@@ -16,8 +15,6 @@ import {
   widened,
   widthFor,
 } from "../../workers/core/jobs/series.ts";
-import { SERIES_NAMES_MAX } from "../../workers/core/limits.ts";
-import { fail, ok, type Result } from "../../workers/core/result.ts";
 
 /** What `GET /v1/jobs/:id/series` answers; `startedAt` is null before anything was said. */
 export interface SeriesView {
@@ -59,15 +56,19 @@ export class Series {
     this.#sql = sql;
   }
 
-  /** Adds what a heartbeat says; refused where its metrics are more than a job's may be. In the caller's transaction. */
-  add(said: Said, now: number): Result<null> {
-    const samples = samplesOf(said);
-    if (samples.length === 0) return ok(null);
+  /**
+   * Adds what a heartbeat says. In the caller's transaction.
+   *
+   * @returns its metrics for whose names there is no room in the job's series: they are left out
+   */
+  add(said: Said, now: number): string[] {
+    const all = samplesOf(said);
     const head = this.#head;
     const { startedAt, slotMs: before, names: known } = head ?? { startedAt: now, slotMs: FIRST_SLOT_MS, names: [] };
-    const names = [...new Set([...known, ...samples.map(([name]) => name).filter((name) => !isOwn(name))])];
-    const beyond = names[METRIC_NAMES_MAX];
-    if (beyond !== undefined) return fail(tooMany(beyond));
+    const wanted = [...new Set([...known, ...all.map(([name]) => name).filter((name) => !isOwn(name))])];
+    const [names, dropped] = [wanted.slice(0, METRIC_NAMES_MAX), wanted.slice(METRIC_NAMES_MAX)];
+    const samples = all.filter(([name]) => !dropped.includes(name));
+    if (samples.length === 0) return dropped;
     const slotMs = widthFor(before, now - startedAt);
     if (slotMs !== before) this.#widen(slotMs / before);
     if (head === null || slotMs !== before || names.length > known.length) {
@@ -82,7 +83,7 @@ export class Series {
     const [kept] = this.#sql.exec<{ said: string }>("SELECT said FROM series_slot WHERE slot = ?", slot).toArray();
     const more = new Map<string, Extent>(samples.map(([name, value]) => [name, extentOf(value)]));
     this.#put({ slot, said: joinedSaid(kept === undefined ? new Map() : parseSaid(kept.said), more) });
-    return ok(null);
+    return dropped;
   }
 
   /**
@@ -134,10 +135,3 @@ export class Series {
 }
 
 const isOwn = (name: string): boolean => OWN_NAMES.some((own) => own === name);
-
-const tooMany = (name: string) =>
-  failure(
-    "invalid-body",
-    `metrics.${name}: the job's series has ${SERIES_NAMES_MAX} names already; leave it out, or put it under one of those.`,
-    { field: `metrics.${name}` },
-  );

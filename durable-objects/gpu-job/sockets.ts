@@ -2,7 +2,7 @@ import { failure } from "../../workers/core/failure.ts";
 import { SOCKETS_MAX } from "../../workers/core/limits.ts";
 import { fail, ok, type Result } from "../../workers/core/result.ts";
 import type { JobStatus } from "./gpu-job.ts";
-import { nextSilenceAt, summaryOf } from "./summary.ts";
+import { nextChangeAt, summaryOf } from "./summary.ts";
 
 /** Milliseconds from one look at the job to the next, and so from message to message. */
 const LOOK_MS = 1000;
@@ -25,7 +25,7 @@ export class Sockets {
   #hasChanged = true;
   #lookedAt = 0;
   #sent = "";
-  #silenceAt: number | null = null;
+  #changeAt: number | null = null;
 
   /** @param status how the job stands; null where there is none */
   constructor(ctx: DurableObjectState, status: () => JobStatus | null) {
@@ -58,15 +58,17 @@ export class Sockets {
 
   /** When `push` has something to do, milliseconds since 1970; null: nobody watches, or there is nothing new. */
   get nextDueAt(): number | null {
-    if (!this.#hasChanged && this.#silenceAt === null) return null;
+    if (!this.#hasChanged && this.#changeAt === null) return null;
     if (this.#open.length === 0) return null;
-    return this.#hasChanged ? this.#lookedAt + LOOK_MS : this.#silenceAt;
+    return this.#hasChanged ? this.#lookedAt + LOOK_MS : this.#changeAt;
   }
 
   /** Tells all who watch how the job stands, if that has changed, and no second has gone by since the last look; an end at once. */
   push(now: number, hasEnded: boolean): void {
     const dueAt = this.nextDueAt;
     if (dueAt === null || (now < dueAt && !hasEnded)) return;
+    // One that fails is a look too: the alarm tries it again a second later, and not without end.
+    this.#lookedAt = now;
     const status = this.#status();
     if (status === null) return;
     const message = JSON.stringify(summaryOf(status));
@@ -78,7 +80,7 @@ export class Sockets {
   #looked(status: JobStatus, message: string, now: number): void {
     this.#hasChanged = false;
     this.#lookedAt = now;
-    this.#silenceAt = nextSilenceAt(status);
+    this.#changeAt = nextChangeAt(status, now);
     this.#sent = message;
   }
 

@@ -54,20 +54,22 @@ export function applyJobEvent(state: JobState, event: JobEvent): JobState | null
       return "cancelled";
     case "tick":
       if (event.now >= event.expiresAt) return "expired";
-      if (isSilent(event) && state !== "pending") return "lost";
-      return state === "finishing" && event.now >= (event.finishCountsUntil ?? 0) ? "running" : state;
+      // Who waits for a finish need not say anything meanwhile; once that has died the job runs, and can be lost.
+      if (state === "finishing" && event.now < (event.finishCountsUntil ?? 0)) return state;
+      if (state === "pending") return state;
+      return isSilent(event) ? "lost" : "running";
   }
 }
 
 /** When the next tick can change anything, milliseconds since 1970; null once the job has ended. */
 export function nextTickAt(state: JobState, job: JobTimes): number | null {
   if (isEnded(state)) return null;
-  const finishDiesAt = state === "finishing" ? (job.finishCountsUntil ?? 0) : Number.POSITIVE_INFINITY;
+  if (state === "finishing") return Math.min(job.expiresAt, job.finishCountsUntil ?? 0);
   const lostAt =
     state === "pending" || job.lastHeartbeatAt === null
       ? Number.POSITIVE_INFINITY
       : job.lastHeartbeatAt + job.lostAfterMs;
-  return Math.min(job.expiresAt, lostAt, finishDiesAt);
+  return Math.min(job.expiresAt, lostAt);
 }
 
 /** All nodes are silent when the latest heartbeat of any of them is too old. */

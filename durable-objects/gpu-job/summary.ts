@@ -1,4 +1,10 @@
-import type { Acknowledged, Progress, Rate, TimeLeft } from "../../workers/core/jobs/pace.ts";
+import {
+  type Acknowledged,
+  type Progress,
+  type Rate,
+  RATE_SLOT_MS,
+  type TimeLeft,
+} from "../../workers/core/jobs/pace.ts";
 import { type NodeView, nodeView } from "../../workers/adapters/node-view.ts";
 import { WATCH_NODES_MAX } from "../../workers/core/limits.ts";
 import type { Tally } from "../../workers/core/metering/tally.ts";
@@ -63,10 +69,15 @@ function latestLoss(nodes: readonly NodeStanding[]): number | null {
   return latest?.loss ?? null;
 }
 
-/** When the next node falls silent if none is heard again, milliseconds since 1970; null: none can. */
-export function nextSilenceAt({ spec, endedAt, nodes }: JobStatus): number | null {
+/**
+ * When time alone changes the summary next, milliseconds since 1970; null: it does not. A node falls silent; or a slot of
+ * the rate ends, while there is a rate, or units are out whose nodes may become stragglers.
+ */
+export function nextChangeAt({ spec, endedAt, nodes, rate }: JobStatus, now: number): number | null {
   if (endedAt !== null) return null;
   const heard = nodes.filter(({ isSilent }) => !isSilent).map(({ lastHeardAt }) => lastHeardAt);
-  if (heard.length === 0) return null;
-  return heard.reduce((least, at) => Math.min(least, at)) + spec.heartbeatTimeoutSeconds * 1000;
+  const due = heard.length === 0 ? [] : [heard.reduce((a, b) => Math.min(a, b)) + spec.heartbeatTimeoutSeconds * 1000];
+  const isMoving = rate.unitsPerSecond > 0 || nodes.some(({ leased }) => leased > 0);
+  if (isMoving) due.push((Math.floor(now / RATE_SLOT_MS) + 1) * RATE_SLOT_MS);
+  return due.length === 0 ? null : Math.min(...due);
 }

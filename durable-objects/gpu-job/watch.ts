@@ -14,8 +14,8 @@ import { Rates } from "./rates.ts";
 /** What is handed out to nodes, and how far that has come. */
 export interface Leasing {
   readonly progress: Progress | null;
-  /** Of each node that holds units: how many, and since when the oldest, in milliseconds since 1970. */
-  open(): ReadonlyMap<string, { leased: number; oldestAt: number }>;
+  /** Of each node that holds units: how many, and since when it is busy, in milliseconds since 1970. */
+  open(): ReadonlyMap<string, { leased: number; busySince: number }>;
 }
 
 /** A node, as it stands among the others. */
@@ -62,8 +62,8 @@ export class Watch {
     const open = endedAt === null ? this.#leasing.open() : new Map<string, never>();
     const rows = this.#nodes.list();
     const paces = rows.map(({ name, done, busyMs }) => {
-      const oldestAt = open.get(name)?.oldestAt;
-      return { name, done, busyMs, oldestOpenMs: oldestAt === undefined ? null : at - oldestAt };
+      const busySince = open.get(name)?.busySince;
+      return { name, done, busyMs, openMs: busySince === undefined ? null : at - busySince };
     });
     const stragglers = stragglersOf(paces);
     const nodes = rows.map((row) => ({

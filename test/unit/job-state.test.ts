@@ -30,6 +30,7 @@ const EVENTS = {
   "tick, a finish has died": tick(170_000),
   "tick, no finish is under way": tick(150_000, 100_000, null),
   "tick, all nodes silent": tick(190_000),
+  "tick, all nodes silent while one finishes": tick(190_000, 100_000, 195_000),
   "tick, expired": tick(EXPIRES, 999_999),
   "tick, silent and expired": tick(EXPIRES),
 } satisfies Record<string, JobEvent>;
@@ -49,6 +50,7 @@ const TABLE: Record<JobState, Record<EventName, JobState | "refused">> = {
     "tick, a finish has died": "pending",
     "tick, no finish is under way": "pending",
     "tick, all nodes silent": "pending",
+    "tick, all nodes silent while one finishes": "pending",
     "tick, expired": "expired",
     "tick, silent and expired": "expired",
   },
@@ -64,6 +66,7 @@ const TABLE: Record<JobState, Record<EventName, JobState | "refused">> = {
     "tick, a finish has died": "running",
     "tick, no finish is under way": "running",
     "tick, all nodes silent": "lost",
+    "tick, all nodes silent while one finishes": "lost",
     "tick, expired": "expired",
     "tick, silent and expired": "expired",
   },
@@ -79,6 +82,7 @@ const TABLE: Record<JobState, Record<EventName, JobState | "refused">> = {
     "tick, a finish has died": "running",
     "tick, no finish is under way": "running",
     "tick, all nodes silent": "lost",
+    "tick, all nodes silent while one finishes": "finishing",
     "tick, expired": "expired",
     "tick, silent and expired": "expired",
   },
@@ -103,6 +107,7 @@ function ended(state: JobState): Record<EventName, JobState | "refused"> {
     "tick, a finish has died": state,
     "tick, no finish is under way": state,
     "tick, all nodes silent": state,
+    "tick, all nodes silent while one finishes": state,
     "tick, expired": state,
     "tick, silent and expired": state,
   };
@@ -144,9 +149,10 @@ describe("the next tick", () => {
     expect(nextTickAt("running", { ...times, lastHeartbeatAt: null })).toBe(EXPIRES);
   });
 
-  test("of a job that is being finished is when its youngest finish has died, if nothing else comes first", () => {
+  test("of a job that is being finished is when its youngest finish has died, or when it expires, whoever is silent", () => {
     expect(nextTickAt("finishing", times)).toBe(170_000);
-    expect(nextTickAt("finishing", { ...times, finishCountsUntil: 195_000 })).toBe(190_000);
+    expect(nextTickAt("finishing", { ...times, finishCountsUntil: 195_000 })).toBe(195_000);
+    expect(nextTickAt("finishing", { ...times, finishCountsUntil: EXPIRES + 1 })).toBe(EXPIRES);
     expect(applyJobEvent("finishing", tick(169_999))).toBe("finishing");
   });
 

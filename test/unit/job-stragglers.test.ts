@@ -4,7 +4,7 @@ import { type NodePace, stragglersOf } from "../../workers/core/jobs/stragglers.
 /** A node that took so many seconds for each unit that it has done. */
 const node = (name: string, seconds: number, more: Partial<NodePace> = {}): NodePace => {
   const { done = 10 } = more;
-  return { name, done, busyMs: seconds * 1000 * done, oldestOpenMs: null, ...more };
+  return { name, done, busyMs: seconds * 1000 * done, openMs: null, ...more };
 };
 const peers = [node("a", 10), node("b", 11), node("c", 9)];
 const names = (nodes: NodePace[]) => [...stragglersOf(nodes)];
@@ -25,18 +25,18 @@ describe("a straggler", () => {
 
   test("is not told among fewer than three nodes that have done some units", () => {
     expect(names([node("a", 10), node("slow", 1000), node("new", 10, { done: 2 })])).toEqual([]);
-    expect(names([node("a", 10), node("slow", 1000, { oldestOpenMs: 3_600_000 })])).toEqual([]);
+    expect(names([node("a", 10), node("slow", 1000, { openMs: 3_600_000 })])).toEqual([]);
   });
 
   test("holds a unit for more than three times the median, also one that has done nothing yet", () => {
-    const holding = (oldestOpenMs: number) => node("new", 0, { done: 0, busyMs: 0, oldestOpenMs });
+    const holding = (openMs: number) => node("new", 0, { done: 0, busyMs: 0, openMs });
     expect(names([...peers, holding(30_000)])).toEqual([]);
     expect(names([...peers, holding(30_001)])).toEqual(["new"]);
   });
 
   test("of quick units holds one for more than ten seconds", () => {
     const quick = ["a", "b", "c"].map((name) => node(name, 0.01));
-    const holding = (oldestOpenMs: number) => node("d", 0.01, { oldestOpenMs });
+    const holding = (openMs: number) => node("d", 0.01, { openMs });
     expect(names([...quick, holding(10_000)])).toEqual([]);
     expect(names([...quick, holding(10_001)])).toEqual(["d"]);
   });

@@ -80,6 +80,26 @@ describe("a job's nodes", () => {
     expect(await alarmOf(job)).toBeGreaterThan(Date.now());
   });
 
+  it("keep it alive by whatever they ask, which costs no row each time, and an eviction forgets none of it", async () => {
+    const { job } = await createJob();
+    await job.heartbeat("node-0");
+    const words = () =>
+      runInDurableObject(job, (_, { storage }) => storage.sql.exec("SELECT * FROM nameless").toArray());
+    await job.admit();
+    pass(4000);
+    await job.admit();
+    expect(await words()).toEqual([]);
+    for (let n = 0; n < 4; n++) {
+      pass(HEARTBEAT_TIMEOUT_MS - 10_000);
+      expect(await (n % 2 === 0 ? job.admit() : job.resumeState())).toMatchObject({ ok: true });
+      await evictDurableObject(job);
+      expect(await words()).toEqual([{ id: 1, heard_at: Date.now() }]);
+    }
+    pass(HEARTBEAT_TIMEOUT_MS);
+    expect(await job.admit()).toMatchObject(ended);
+    expect(await stateOf(job)).toBe("lost");
+  });
+
   it("who are heard too late find the job lost, alarm or no alarm", async () => {
     const { job } = await createJob();
     await job.heartbeat("node-0");

@@ -84,6 +84,25 @@ describe("what a job's nodes read and write by", () => {
     expect((await read(again.read, "other/b")).status).toBe(403);
   });
 
+  it.each([
+    ["POST", "token", {}],
+    ["GET", "bootstrap", undefined],
+    ["POST", "urls", { method: "GET", keys: ["in/a"] }],
+    ["POST", "checkpoint", {}],
+    ["GET", "checkpoints", undefined],
+    ["POST", "outputs", { outputs: [{ key: "runs/1/a", size: 3 }] }],
+    ["POST", "outputs/commit", { outputs: [{ key: "runs/1/none" }] }],
+  ])("keeps the job from being lost by being asked for: %s %s", async (method, route, body) => {
+    const job = await start({ outputPrefix: "runs/1/", lostAfterSeconds: 300, expiresAt: Date.now() + 24 * HOUR });
+    await job.job.heartbeat("node-0");
+    for (let n = 0; n < 4; n++) {
+      vi.setSystemTime(Date.now() + 290_000);
+      const { status } = await request(seen, `${method} ${job.root}/${route}`, body, job.token);
+      expect([n, status]).toEqual([n, route === "outputs/commit" ? 409 : 200]);
+      expect((await api<{ state: string }>(seen, `GET ${job.root}`)).body.state).toBe("running");
+    }
+  });
+
   it("has no root where the input names globs alone", async () => {
     const access = await token(await start({ input: { globs: ["in/*"] } }));
     expect([access.read, access.readOutputs]).toEqual([null, undefined]);

@@ -30,6 +30,20 @@ describe("a finish", () => {
     expect(codeOf(await at.ask("leases", lease))).not.toContain("job-finishing");
   });
 
+  it("is not lost while it looks, however long no node says anything, and counts as a word of one", async () => {
+    const at = await fresh({ heartbeatTimeoutSeconds: 10, lostAfterSeconds: 30 });
+    await at.ask("heartbeat", { node: "node-0" });
+    const { attempt } = must(await at.job.beginFinish("done"));
+    pass(600_000);
+    await runDurableObjectAlarm(at.job);
+    expect(must(await at.job.goOn(attempt))).toBe("running");
+    pass(29_999);
+    expect(must(await at.job.status()).state).toBe("running");
+    must(await at.job.beginFinish("done"));
+    pass(600_000);
+    expect(must(await at.job.finish("done", []))).toBe("done");
+  });
+
   it("of which the job cannot be asked in the middle is 503, and the job goes on at once", async () => {
     const at = await fresh();
     for (const method of ["announced", "finish"] as const) {

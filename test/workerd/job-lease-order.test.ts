@@ -215,6 +215,31 @@ describe("leases of one job", () => {
     }
     expect(must(await of.job.status()).nodes).toMatchObject([{ done: 2, bytes: 201, busyMs: 8000 }]);
   });
+
+  it("taken ahead do not count as slow: of equal nodes none is a straggler, and the one that stops is", async () => {
+    const of = await leasingJob(400, { lostAfterSeconds: 900 });
+    const nodes = ["a", "b", "c"].map((name) => ({ name, out: [] as string[] }));
+    const stragglers = async () => must(await of.job.watch()).stragglers;
+    for (let turn = 0; turn < 40; turn++) {
+      for (const { name, out } of nodes) {
+        if (out.length <= 4) out.push(...(await of.lease(name, 8)).leases.map(({ lease }) => lease));
+      }
+      vi.setSystemTime(Date.now() + 5000);
+      expect([turn, await stragglers()]).toEqual([turn, []]);
+      for (const { name, out } of nodes) {
+        must(await of.job.ack(name, [{ lease: out.shift() ?? "", outcome: "done" }]));
+      }
+    }
+    const { nodes: paces } = must(await of.job.status());
+    expect(paces.map(({ done, busyMs }) => [done, busyMs])).toEqual(nodes.map(() => [40, 200_000]));
+    for (let turn = 0; turn < 4; turn++) {
+      vi.setSystemTime(Date.now() + 5000);
+      for (const { name, out } of nodes.slice(1)) {
+        must(await of.job.ack(name, [{ lease: out.shift() ?? "", outcome: "done" }]));
+      }
+    }
+    expect(await stragglers()).toEqual(["a"]);
+  });
 });
 
 it(

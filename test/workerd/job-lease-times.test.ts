@@ -136,7 +136,7 @@ describe.each(Object.entries(TELLERS))("by %s", (_, { before, tell }) => {
     expect(await alarmOf(of)).toBeNull();
   });
 
-  it("a job that is being finished hands nothing out, and is lost or goes on like any other", async () => {
+  it("a job that is being finished hands nothing out, and is lost only when its finish has died", async () => {
     const of = await leasingJob(3, { lostAfterSeconds: 70 });
     await of.lease("node-0", 2);
     must(await of.job.beginFinish("failed"));
@@ -144,7 +144,7 @@ describe.each(Object.entries(TELLERS))("by %s", (_, { before, tell }) => {
     const refused = await of.job.lease("node-0", { request: "x", count: 1, epoch: null });
     expect(refused).toMatchObject({ ok: false, failure: { code: "job-finishing" } });
     await before(of);
-    pass(69);
+    pass(899);
     await tell(of);
     expect(await kept(of)).toMatchObject({ state: "finishing" });
     pass(1);

@@ -1,8 +1,10 @@
 import { evictDurableObject, runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
 import { afterEach, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
+import type { WatchSummary } from "../../durable-objects/gpu-job/summary.ts";
 import { emptyTally } from "../../workers/core/metering/tally.ts";
 import { SOCKETS_MAX } from "../../workers/core/limits.ts";
 import { apiTokens, LIMITED, READER, request } from "./harness/api.ts";
+import { leasingJob } from "./harness/leasing.ts";
 import { must } from "./harness/run.ts";
 import { envWith } from "./harness/source.ts";
 import { alarmOf, pass, tokenOf, watch, watchedJob, type WatchedJob } from "./harness/watched.ts";
@@ -101,6 +103,36 @@ describe("a WebSocket that watches a job", () => {
     expect(messages(watcher.waiting)).toBe(0);
   });
 
+  it("is told by the alarm what time alone changes: a rate, and a node that is stuck with a unit", async () => {
+    const of = await leasingJob(30, {
+      heartbeatTimeoutSeconds: 3600,
+      lostAfterSeconds: 36_000,
+      units: { leaseSeconds: 3600 },
+    });
+    for (const name of ["a", "b", "c"]) {
+      for (let n = 0; n < 4; n++) {
+        const granted = await of.lease(name, 1);
+        pass(300);
+        await of.done(name, granted);
+      }
+    }
+    await of.lease("c", 1);
+    const watcher = await watch(seen, of.id, READER);
+    expect((await watcher.next()).stragglers).toEqual([]);
+    const until = Date.now() + 400_000;
+    for (let rings = 0; rings < 60; rings++) {
+      const at = (await alarmOf(of.job)) ?? Infinity;
+      if (at > until) break;
+      vi.setSystemTime(Math.max(at, Date.now()));
+      await runDurableObjectAlarm(of.job);
+    }
+    await settled(watcher.socket);
+    const told = watcher.waiting.filter((text) => text !== "pong").map((text) => JSON.parse(text) as WatchSummary);
+    expect(told.some(({ rate }) => rate.unitsPerSecond > 0)).toBe(true);
+    expect(told.at(-1)).toMatchObject({ stragglers: ["c"], rate: { unitsPerSecond: 0 } });
+    must(await of.job.cancel());
+  });
+
   it("is told that a node has fallen silent, by the alarm, and of the reads that the edge observes", async () => {
     const { id, job: object } = await watchedJob({ heartbeatTimeoutSeconds: 90, lostAfterSeconds: 900 });
     await object.heartbeat("node-0");
@@ -169,6 +201,20 @@ describe("a WebSocket that watches a job", () => {
     const binary = await watch(seen, id, READER);
     binary.socket.send(new Uint8Array([1, 2, 3]));
     expect(await binary.closed).toMatchObject({ code: 1008 });
+  });
+
+  it("whose look at the job fails has it looked at again a second later, not without pause", async () => {
+    const { id, job: object } = await watchedJob();
+    const watcher = await watch(seen, id, READER);
+    await watcher.next();
+    await runInDurableObject(object, (_, { storage }) => storage.sql.exec("ALTER TABLE reading RENAME TO away"));
+    pass(5000);
+    must(await object.heartbeat("node-0"));
+    expect(await alarmOf(object)).toBe(Date.now() + 1000);
+    await runInDurableObject(object, (_, { storage }) => storage.sql.exec("ALTER TABLE away RENAME TO reading"));
+    pass(1000);
+    await runDurableObjectAlarm(object);
+    expect(await watcher.next()).toMatchObject({ state: "running", nodes: { heard: 1 } });
   });
 
   it("that leaves is forgotten, and the others are told all the same; without any there is no alarm for them", async () => {

@@ -126,6 +126,20 @@ describe("a job's rate", () => {
     expect(await rateOf(job)).toBe(0);
   });
 
+  it("is told however many bytes nodes say that they read", async () => {
+    const { id, job } = await watchedJob();
+    await job.heartbeat("node-0");
+    pass(10_000);
+    for (const _ of [1, 2]) {
+      await credit(job, "node-0", 900_000, 5e18, 1);
+      pass(10_000);
+    }
+    await viewOf(id);
+    const { rate, acknowledged } = must(await job.watch());
+    expect(rate.bytesPerSecond).toBeGreaterThan(1e17);
+    expect(acknowledged.bytes).toBe(1e19);
+  });
+
   it("takes no more rows, however long the job runs", async () => {
     const { job } = await watchedJob({ lostAfterSeconds: 86_400, expiresAt: Date.now() + 86_400_000 });
     await job.heartbeat("node-0");

@@ -1,11 +1,11 @@
 /** What tells how fast a node is. */
 export interface NodePace {
   name: string;
-  /** Units that it has done, and how long it had them in all, in milliseconds. */
+  /** Units that it has done, and how long it was busy with them in all, in milliseconds. */
   done: number;
   busyMs: number;
-  /** How long it has had the oldest unit that it still holds, in milliseconds; null: it holds none. */
-  oldestOpenMs: number | null;
+  /** How long it has held units and acknowledged none, in milliseconds; null: it holds none. */
+  openMs: number | null;
 }
 
 /** Units that a node must have done before its pace says anything, and nodes of which that must be so. */
@@ -26,8 +26,8 @@ export function stragglersOf(nodes: readonly NodePace[]): Set<string> {
   if (paced.length < NODES_MIN) return new Set();
   const median = medianOf(paced.map(unitMs));
   const isSlow = (node: NodePace) => node.done >= DONE_MIN && unitMs(node) > SLOW_FACTOR * median;
-  const openMs = Math.max(OPEN_FACTOR * median, OPEN_MIN_MS);
-  const isStuck = ({ oldestOpenMs }: NodePace) => oldestOpenMs !== null && oldestOpenMs > openMs;
+  const openMostMs = Math.max(OPEN_FACTOR * median, OPEN_MIN_MS);
+  const isStuck = ({ openMs }: NodePace) => openMs !== null && openMs > openMostMs;
   return new Set(nodes.filter((node) => isSlow(node) || isStuck(node)).map(({ name }) => name));
 }
 

@@ -4,7 +4,7 @@ import { jobOf } from "../../adapters/objects.ts";
 import { failure } from "../../core/failure.ts";
 import type { JobSpec } from "../../core/jobs/job.ts";
 import { PRESIGN_MAX_SECONDS } from "../../core/limits.ts";
-import { fail, ok, type Result } from "../../core/result.ts";
+import type { Result } from "../../core/result.ts";
 import { readQuery } from "../body.ts";
 import { answer, type Ctx, refuse } from "../context.ts";
 import { apiTokenOf, namedJob } from "../jobs/named-job.ts";
@@ -62,7 +62,6 @@ export async function get(c: Ctx): Promise<Response> {
 async function readableJob(c: Ctx): Promise<Result<JobSpec>> {
   const spec = await namedJob(c);
   if (!spec.ok || apiTokenOf(c) !== null) return spec;
-  const ended = await asked("The job", async () => ok(await jobOf(c.env, spec.value.id).hasEnded()));
-  if (!ended.ok) return ended;
-  return ended.value ? fail(failure("job-ended", "The job has ended; start another.")) : spec;
+  const admitted = await asked("The job", async () => jobOf(c.env, spec.value.id).admit());
+  return admitted.ok ? spec : admitted;
 }

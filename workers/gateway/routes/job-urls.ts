@@ -10,7 +10,7 @@ import { checkOnce } from "../../core/jobs/output-keys.ts";
 import { refreshAfter } from "../../core/jobs/times.ts";
 import { URLS_BODY_MAX_BYTES } from "../../core/limits.ts";
 import { storeKey } from "../../core/migration/join.ts";
-import { fail, ok, type Result } from "../../core/result.ts";
+import type { Result } from "../../core/result.ts";
 import { readBody } from "../body.ts";
 import { type Ctx, refuse } from "../context.ts";
 import { prepareGets, preparePuts, type SignedUrls } from "../jobs/sign-urls.ts";
@@ -69,9 +69,8 @@ async function begin(
     const outputs = body.objects.map((output) => ({ ...output, key: storeKey(output.key) }));
     return preparePuts(c, spec, body.objects, expiresSeconds, now, () => ask((job) => job.announce(outputs)));
   }
-  const hasEnded = await ask(async (job) => ok(await job.hasEnded()));
-  if (!hasEnded.ok) return hasEnded;
-  if (hasEnded.value) return fail(failure("job-ended", "The job has ended; start another."));
+  const admitted = await ask((job) => job.admit());
+  if (!admitted.ok) return admitted;
   return prepareGets(c, spec, body, expiresSeconds, now);
 }
 
