@@ -58,10 +58,12 @@ export class Watch {
   /** @param endedAt of a job that has ended: then all is as it was at that moment, and stays so */
   look({ heartbeatTimeoutSeconds }: JobSpec, endedAt: number | null, now: number): Standing {
     const at = endedAt ?? now;
-    const { progress } = this.#leasing;
+    const progress = endedAt === null ? this.#leasing.progress : withNoneOut(this.#leasing.progress);
     const open = endedAt === null ? this.#leasing.open() : new Map<string, never>();
     const rows = this.#nodes.list();
-    const paces = rows.map(({ name, done, busyMs }) => {
+    const isSilent = ({ lastHeardAt }: NodeRow) => at >= lastHeardAt + heartbeatTimeoutSeconds * 1000;
+    // Who is gone holds nobody up, and its time is no measure for the others.
+    const paces = rows.filter((row) => !isSilent(row)).map(({ name, done, busyMs }) => {
       const busySince = open.get(name)?.busySince;
       return { name, done, busyMs, openMs: busySince === undefined ? null : at - busySince };
     });
@@ -70,7 +72,7 @@ export class Watch {
       ...row,
       leased: open.get(row.name)?.leased ?? 0,
       isStraggler: stragglers.has(row.name),
-      isSilent: at >= row.lastHeardAt + heartbeatTimeoutSeconds * 1000,
+      isSilent: isSilent(row),
     }));
     const acknowledged: Acknowledged = { units: 0, bytes: 0 };
     let firstHeardAt = at;
@@ -87,3 +89,7 @@ export class Watch {
     return { nodes, progress, acknowledged, rate, secondsLeft };
   }
 }
+
+/** Of a job that has ended no unit is with a node any more. */
+const withNoneOut = (progress: Progress | null): Progress | null =>
+  progress && { ...progress, leased: 0, waiting: progress.waiting + progress.leased };

@@ -226,6 +226,8 @@ describe("what is refused changes nothing", () => {
     const { post, dump, job: stub } = await job();
     const [lease] = leasesOf(await post("leases", asking)).map((given) => given.lease);
     must(await stub.cancel());
+    const { progress, nodes } = must(await stub.status());
+    expect([progress?.leased, progress?.waiting, nodes[0]?.leased]).toEqual([0, 3, 0]);
     const before = await dump();
     const acks = { node: "node-0", acks: [{ lease, outcome: "done" }] };
     for (const [route, body] of [

@@ -100,6 +100,11 @@ describe("GET /v1/jobs/:id", () => {
     await check();
     await evictDurableObject(job);
     await check();
+    // Who is gone holds nobody up.
+    pass(60_000);
+    for (const node of ["a", "b"]) await job.heartbeat(node);
+    pass(40_000);
+    expect(must(await job.watch()).stragglers).toEqual([]);
   });
 });
 
