@@ -63,10 +63,12 @@ export class Watch {
     const rows = this.#nodes.list();
     const isSilent = ({ lastHeardAt }: NodeRow) => at >= lastHeardAt + heartbeatTimeoutSeconds * 1000;
     // Who is gone holds nobody up, and its time is no measure for the others.
-    const paces = rows.filter((row) => !isSilent(row)).map(({ name, done, busyMs }) => {
-      const busySince = open.get(name)?.busySince;
-      return { name, done, busyMs, openMs: busySince === undefined ? null : at - busySince };
-    });
+    const paces = rows
+      .filter((row) => !isSilent(row))
+      .map(({ name, done, busyMs }) => {
+        const busySince = open.get(name)?.busySince;
+        return { name, done, busyMs, openMs: busySince === undefined ? null : at - busySince };
+      });
     const stragglers = stragglersOf(paces);
     const nodes = rows.map((row) => ({
       ...row,
