@@ -2,7 +2,7 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import type { Checks } from "../harness/checks.ts";
-import { checkBrokenAnswers } from "./jobs/broken.ts";
+import { checkBrokenAnswers, checkBrokenShell } from "./jobs/broken.ts";
 import { checkCheckpoint, checkDataset, checkShellNode, checkZarrUnits } from "./jobs/examples.ts";
 import { torchPython } from "./jobs/torch-python.ts";
 import { checkTraining } from "./jobs/train.ts";
@@ -25,7 +25,10 @@ export async function runJobs(checks: Checks, { python, stage, folder }: JobsInp
     await checkTraining(checks, { python: await torchPython(), stage, folder: made("training") });
   });
   await checks.section("examples: the IterableDataset", async () => checkDataset(checks, stage, await torchPython()));
-  await checks.section("examples: answers that break off", () => checkBrokenAnswers(checks, python));
+  await checks.section("examples: answers that break off", async () => {
+    await checkBrokenAnswers(checks, python);
+    await checkBrokenShell(checks);
+  });
   await checks.section("examples: checkpoints", async () => checkCheckpoint(checks, stage, await torchPython()));
   await checks.section("examples: Zarr on obstore", () => checkZarrUnits(checks, stage, python));
   await checks.section("examples: a node with curl and jq", () => checkShellNode(checks, stage, made("shell")));

@@ -34,7 +34,8 @@ const lists = async () => (await env.SYSTEM.list({ prefix: "jobs/" })).objects.m
 const versions = async (name: string) =>
   (await api<{ versions: unknown[] }>(seen, `GET /v1/datasets/${name}/versions`)).body.versions.length;
 
-const zarray = JSON.stringify({ zarr_format: 2, shape: [4], chunks: [2], dtype: "|u1" });
+const zarrayOf = (more: object = {}) =>
+  JSON.stringify({ zarr_format: 2, shape: [4], chunks: [2], dtype: "|u1", ...more });
 const INPUTS = {
   prefixes: { prefixes: ["in/"] },
   keys: { keys: ["in/a", "in/b"] },
@@ -52,7 +53,7 @@ describe("a job that resumes", () => {
         "in/b": "2222",
         "in/r.jsonl": "{}\n",
         "in/s.jsonl": "{}\n",
-        "in/t/.zarray": zarray,
+        "in/t/.zarray": zarrayOf(),
         "in/t/0": "aa",
       };
       const { put, seal } = await fillDataset(seen, name, "zarr", objects);
@@ -78,6 +79,17 @@ describe("a job that resumes", () => {
       expect(await lists()).toEqual(before);
     },
   );
+
+  it("does not go on where an array's values are others by its metadata alone", async () => {
+    const objects = { "in/t/.zarray": zarrayOf({ fill_value: 0 }), "in/t/0": "aa" };
+    const { put, seal } = await fillDataset(seen, "other-values", "zarr", objects);
+    await seal();
+    const state = await stateAfterOne((await create("other-values@1", INPUTS["an array"])).body);
+    await put("in/t/.zarray", zarrayOf({ fill_value: 7, dtype: "|i1" }));
+    await seal();
+    const { status, body } = await create("other-values@2", INPUTS["an array"], { resumeFrom: state });
+    expect([status, body.code]).toEqual([409, "state-mismatch"]);
+  });
 
   it("goes on at the moving head after its outputs were committed", async () => {
     const { put } = await fillDataset(seen, "resumed-live", "files", { "in/a": "1", "in/b": "2" });

@@ -20,6 +20,8 @@ export interface SelectedArray {
   path: string;
   /** What its keys begin with. */
   folder: string;
+  /** Its metadata: by it the same chunks are these values, or others. */
+  document: { key: string; etag: string };
   grid: ChunkGrid;
   selection: ChunkSelection;
   /** Where the keys of its chunks are. */
@@ -73,7 +75,8 @@ export async function selectArrays(
     if (chunks > UNITS_MAX) return fail(tooManyChunks(chunks, n));
     const { start, end } = grid.value.names;
     const range = { start: folder + start, end: folder + end };
-    selected.push({ path, folder, grid: grid.value, selection: selection.value, range });
+    const document = { key: folder + name, etag: sealed.etag };
+    selected.push({ path, folder, document, grid: grid.value, selection: selection.value, range });
   }
   return ok(selected);
 }
@@ -132,7 +135,8 @@ export async function* chunkParts(
   content: ContentDigest,
   isTaken: (key: string) => boolean,
 ): AsyncGenerator<Result<Part[]>, void, void> {
-  const { path, folder, grid, selection, range } = array;
+  const { path, folder, document, grid, selection, range } = array;
+  await content.note([document]);
   const sizes = new Float64Array(selection.count);
   for await (const rows of walkKeys(env, groupsIn(files, [range]), [range])) {
     if (!rows.ok) {
