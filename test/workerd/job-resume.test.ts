@@ -91,6 +91,16 @@ describe("a job that resumes", () => {
     expect([status, body.code]).toEqual([409, "state-mismatch"]);
   });
 
+  it("does not go on where other elements of the same chunks are selected, however they are written", async () => {
+    const { seal } = await fillDataset(seen, "other-elements", "zarr", { "in/t/.zarray": zarrayOf(), "in/t/0": "aa" });
+    await seal();
+    const of = (select: string[]) => ({ zarr: [{ path: "in/t", select }] });
+    const state = await stateAfterOne((await create("other-elements@1", of(["1:"]))).body);
+    const resume = (select: string[]) => create("other-elements@1", of(select), { resumeFrom: state });
+    expect((await resume(["0:"])).body.code).toBe("state-mismatch");
+    expect((await resume(["1:4"])).status).toBe(201);
+  });
+
   it("goes on at the moving head after its outputs were committed", async () => {
     const { put } = await fillDataset(seen, "resumed-live", "files", { "in/a": "1", "in/b": "2" });
     const first = (await create("resumed-live", INPUTS.keys)).body;

@@ -10,7 +10,7 @@ import { UNITS_MAX, ZARR_DOCUMENT_MAX_BYTES } from "../../core/limits.ts";
 import type { SealedFile } from "../../core/manifest/version.ts";
 import { storeKey } from "../../core/migration/join.ts";
 import { fail, ok, type Result } from "../../core/result.ts";
-import { type ChunkSelection, planSelection } from "../../core/zarr/chunk-selection.ts";
+import { type ChunkSelection, planSelection, sliceOf, type Span } from "../../core/zarr/chunk-selection.ts";
 import { type ChunkGrid, parseGrid } from "../../core/zarr/grid.ts";
 import type { SealedObject } from "../../ports/version-resolver.ts";
 
@@ -22,6 +22,8 @@ export interface SelectedArray {
   folder: string;
   /** Its metadata: by it the same chunks are these values, or others. */
   document: { key: string; etag: string };
+  /** The elements that are selected, for each dimension. */
+  spans: Span[];
   grid: ChunkGrid;
   selection: ChunkSelection;
   /** Where the keys of its chunks are. */
@@ -76,7 +78,8 @@ export async function selectArrays(
     const { start, end } = grid.value.names;
     const range = { start: folder + start, end: folder + end };
     const document = { key: folder + name, etag: sealed.etag };
-    selected.push({ path, folder, document, grid: grid.value, selection: selection.value, range });
+    const spans = grid.value.shape.map((size, dimension) => sliceOf(select[dimension] ?? ":", size));
+    selected.push({ path, folder, document, spans, grid: grid.value, selection: selection.value, range });
   }
   return ok(selected);
 }
@@ -135,8 +138,9 @@ export async function* chunkParts(
   content: ContentDigest,
   isTaken: (key: string) => boolean,
 ): AsyncGenerator<Result<Part[]>, void, void> {
-  const { path, folder, document, grid, selection, range } = array;
-  await content.note([document]);
+  const { path, folder, document, spans, grid, selection, range } = array;
+  // Other elements of the same chunks are another input.
+  await content.note([document, { key: path, etag: JSON.stringify(spans) }]);
   const sizes = new Float64Array(selection.count);
   for await (const rows of walkKeys(env, groupsIn(files, [range]), [range])) {
     if (!rows.ok) {
