@@ -1,6 +1,6 @@
 import { failure } from "../../workers/core/failure.ts";
 import type { JobSpec } from "../../workers/core/jobs/job.ts";
-import { checkHashed, checkLooks } from "../../workers/core/jobs/outputs.ts";
+import { checkHashed, checkLooks, checkNamed } from "../../workers/core/jobs/outputs.ts";
 import type { Row } from "../../workers/core/manifest/row.ts";
 import { fail, ok, type Result } from "../../workers/core/result.ts";
 import { type Checkpoint, Checkpoints, type CheckpointSummary } from "./checkpoints.ts";
@@ -47,9 +47,10 @@ export class JobOutputs {
     const begun = this.#checkpoints.begin(checkpoint);
     const announced = begun.ok ? this.#outputs.announce(outputs, checkpoint) : begun;
     if (!announced.ok) return announced;
-    // It is committed by one request, which asks and reads so much and no more.
+    // It is committed by one request, which asks, reads and names so much and no more.
     const all = this.#outputs.ofCheckpoint(checkpoint);
-    const tooMuch = checkHashed(all) ?? checkLooks(all, "Make several checkpoints of it, or announce it without.");
+    const wayOut = "Make several checkpoints of it, or announce it without.";
+    const tooMuch = checkHashed(all) ?? checkLooks(all, wayOut) ?? checkNamed(all, wayOut);
     return tooMuch === null ? announced : fail(tooMuch);
   }
 

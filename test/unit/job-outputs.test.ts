@@ -4,6 +4,7 @@ import {
   abortBodySchema,
   checkHashed,
   checkLooks,
+  checkNamed,
   checkSentParts,
   commitBodySchema,
   outputsBodySchema,
@@ -143,6 +144,19 @@ describe("the requests of a commit", () => {
         field: "outputs",
         detail: expect.stringMatching(/Do less/),
       });
+    }
+  });
+});
+
+describe("the parts that a commit names", () => {
+  it("are so many, of so many outputs; those that are put in one piece need not be named", () => {
+    const outputs = (count: number, size: number, partBytes: number | null) =>
+      Array.from({ length: count }, () => ({ size, partBytes }));
+    expect(checkNamed(outputs(5, 99_996, 10), "")).toBeNull();
+    expect(checkNamed([...outputs(5, 99_996, 10), ...outputs(5000, 1, null)], "")).toBeNull();
+    for (const tooMuch of [outputs(5, 100_001, 10), outputs(1001, 10, 10)]) {
+      const refused = { code: "invalid-body", field: "outputs", detail: expect.stringMatching(/Do less/) };
+      expect(checkNamed(tooMuch, "Do less.")).toMatchObject(refused);
     }
   });
 });

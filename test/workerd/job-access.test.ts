@@ -159,7 +159,9 @@ describe("the answer that creates a job", () => {
     });
     expect(body.environment).toContain(`export PENSTOCK_TOKEN='${body.token}'`);
     const url = `https://penstock.example/v1/jobs/${body.id}/bootstrap`;
-    expect(body.bootstrap).toBe(`curl -fsS -H 'Authorization: Bearer ${body.token}' '${url}' | sh`);
+    // The token is on no command line: printf is the shell's own.
+    const header = `header = "Authorization: Bearer ${body.token}"`;
+    expect(body.bootstrap).toBe(`printf '%s\\n' '${header}' | curl -fsS -K - '${url}' | sh`);
   });
 });
 

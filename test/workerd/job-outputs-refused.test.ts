@@ -100,6 +100,26 @@ describe("an output of a checkpoint", () => {
     expect(refused).toMatchObject({ failure: { code: "invalid-body", field: "outputs" } });
     expect(refused.ok ? "" : refused.failure.detail).toMatch(/10000 requests .* 9000\. Make several checkpoints/);
   });
+
+  it("is refused where it has more parts than one commit can name; a commit of as many as it may have is read", async () => {
+    const at = await fresh();
+    const outputs = (from: number) =>
+      Array.from({ length: 50 }, (_, index) => ({
+        ...{ key: `runs/s/${from + index}`, size: 1000 * PART_BYTES, contentType: "x" },
+        ...{ sha256: null, partBytes: PART_BYTES },
+      }));
+    expect((await at.job.announceOutputs(outputs(0), "s")).ok).toBe(true);
+    const refused = await at.job.announceOutputs(outputs(50), "s");
+    expect(refused).toMatchObject({ failure: { code: "invalid-body", field: "outputs" } });
+    expect(refused.ok ? "" : refused.failure.detail).toMatch(/100000 parts, .* 50000 .* Make several checkpoints/);
+    const parts = Array.from({ length: 1000 }, (_, index) => ({ number: index + 1, etag: "e".repeat(256) }));
+    const committed = await at.ask("outputs/commit", {
+      checkpoint: "s",
+      outputs: outputs(0).map(({ key }) => ({ key, parts })),
+    });
+    // It was never put.
+    expect(codeOf(committed)).toEqual([409, "output-missing"]);
+  });
 });
 
 describe("a job that has had as many outputs as it may", () => {

@@ -75,6 +75,8 @@ export const OUTPUTS_EVER_MAX = 100_000;
 export const LOOKS_MAX = 9000;
 /** Outputs that one request may announce, commit or abort. */
 export const OUTPUTS_AT_ONCE_MAX = 1000;
+/** Parts of a checkpoint: one commit names each, with an ETag of up to 256 characters, within `URLS_BODY_MAX_BYTES`. */
+export const CHECKPOINT_PARTS_MAX = 50_000;
 /** An output above this goes in parts by itself: of R2's advice, "small to medium files (under ~100 MB)". */
 export const OUTPUT_MULTIPART_BYTES = 100 * MiB;
 /** Part URLs of one output in one answer, and of all outputs together. */

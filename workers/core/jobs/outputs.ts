@@ -2,6 +2,7 @@
 import * as z from "zod";
 import { type Failure, failure } from "../failure.ts";
 import {
+  CHECKPOINT_PARTS_MAX,
   HASH_OBJECT_MAX_BYTES,
   LOOKS_MAX,
   OBJECT_MAX_BYTES,
@@ -149,5 +150,22 @@ export function checkLooks(
   );
   if (looks <= LOOKS_MAX) return null;
   const detail = `${outputs.length} outputs would take ${looks} requests to R2, and one commit makes ${LOOKS_MAX}. ${wayOut}`;
+  return failure("invalid-body", detail, { field: "outputs" });
+}
+
+/**
+ * Whether one commit can name all parts of a checkpoint's outputs.
+ *
+ * @param wayOut what to do instead
+ * @returns null: it can
+ */
+export function checkNamed(
+  outputs: readonly { size: number; partBytes: number | null }[],
+  wayOut: string,
+): Failure | null {
+  const parts = outputs.flatMap(({ size, partBytes }) => (partBytes === null ? [] : [Math.ceil(size / partBytes)]));
+  const count = parts.reduce((sum, each) => sum + each, 0);
+  if (parts.length <= OUTPUTS_AT_ONCE_MAX && count <= CHECKPOINT_PARTS_MAX) return null;
+  const detail = `${parts.length} outputs have ${count} parts, and one commit names ${CHECKPOINT_PARTS_MAX} of up to ${OUTPUTS_AT_ONCE_MAX} outputs. ${wayOut}`;
   return failure("invalid-body", detail, { field: "outputs" });
 }

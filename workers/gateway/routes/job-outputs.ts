@@ -107,7 +107,7 @@ export async function parts(c: Ctx): Promise<Response> {
 
 /** `POST /v1/jobs/:id/outputs/commit`: looks at outputs in the bucket, then has the manifest say that they are there. */
 export async function commit(c: Ctx): Promise<Response> {
-  const body = await readBody(c, commitBodySchema, URLS_BODY_MAX_BYTES);
+  const body = await readBody(c, commitBodySchema, URLS_BODY_MAX_BYTES, { wayOut: "commit fewer outputs at once" });
   if (!body.ok) return refuse(c, body.failure);
   const { checkpoint: name = null, outputs: named } = body.value;
   const at = await openJob(c);
