@@ -8,10 +8,9 @@ import { retireMessage } from "../../workers/core/jobs/retire-message.ts";
 import { fail } from "../../workers/core/result.ts";
 import { apiTokens } from "./harness/api.ts";
 import { handOver, notification } from "./harness/notify.ts";
-import { heldStill } from "./harness/output-jobs.ts";
-import { deliverOutbox, givenJob, outboxOf, outputIn, putBy } from "./harness/outputs.ts";
+import { heldStill, type SealableJob, sealableJob } from "./harness/output-jobs.ts";
+import { deliverOutbox, outboxOf, outputIn, putBy } from "./harness/outputs.ts";
 import { must } from "./harness/run.ts";
-import { sealable } from "./harness/sealed.ts";
 import { envWith } from "./harness/source.ts";
 import { rowAt } from "./harness/through.ts";
 
@@ -21,23 +20,18 @@ beforeAll(async () => {
 });
 heldStill();
 
-async function fresh() {
-  const dataset = await sealable();
-  const job = await givenJob(dataset.name, { checkpoints: { keep: 1 }, expiresAt: Date.now() + 86_400_000 }, seen);
-  return { name: dataset.name, dataset, ...job };
-}
-type Fresh = Awaited<ReturnType<typeof fresh>>;
+const fresh = () => sealableJob(seen, { checkpoints: { keep: 1 } });
 
 /** Announces, puts and commits a checkpoint of outputs with these bytes. */
-async function saved(at: Fresh, checkpoint: string, bytes: Record<string, string>) {
+async function saved(at: SealableJob, checkpoint: string, bytes: Record<string, string>) {
   const outputs = Object.entries(bytes).map(([key, { length }]) => ({ key, size: length }));
   const signed = await at.announce(outputs, { checkpoint });
   const put = await Promise.all(signed.map((each, index) => putBy(each, Object.values(bytes)[index] ?? "")));
   expect((await at.ask("outputs/commit", { checkpoint })).status).toBe(200);
   return put;
 }
-const retireOf = async (at: Fresh) => (await outboxOf(at)).find(({ type }) => type === "retire");
-const isThere = async (at: Fresh, key: string) => (await env.DATASETS.head(`${at.name}/${key}`)) !== null;
+const retireOf = async (at: SealableJob) => (await outboxOf(at)).find(({ type }) => type === "retire");
+const isThere = async (at: SealableJob, key: string) => (await env.DATASETS.head(`${at.name}/${key}`)) !== null;
 
 describe("a message to delete an old checkpoint that comes once more", { timeout: 60_000 }, () => {
   it("deletes nothing that was committed at its keys since, of the same bytes", async () => {

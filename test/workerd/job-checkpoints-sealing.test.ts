@@ -7,10 +7,9 @@ import { fail } from "../../workers/core/result.ts";
 import { apiTokens } from "./harness/api.ts";
 import { failingBucket } from "./harness/failing-bucket.ts";
 import { handOver, notification } from "./harness/notify.ts";
-import { heldStill, pass } from "./harness/output-jobs.ts";
-import { deliverOutbox, foundAt, givenJob, outboxOf, outputIn, putBy } from "./harness/outputs.ts";
+import { heldStill, pass, type SealableJob, sealableJob } from "./harness/output-jobs.ts";
+import { deliverOutbox, foundAt, outboxOf, outputIn, putBy } from "./harness/outputs.ts";
 import { must } from "./harness/run.ts";
-import { sealable } from "./harness/sealed.ts";
 import { envWith } from "./harness/source.ts";
 import { rowAt } from "./harness/through.ts";
 import { replacing } from "./harness/uploads.ts";
@@ -21,15 +20,10 @@ beforeAll(async () => {
 });
 heldStill();
 
-async function fresh() {
-  const dataset = await sealable();
-  const job = await givenJob(dataset.name, { checkpoints: { keep: 1 }, expiresAt: Date.now() + 86_400_000 }, seen);
-  return { name: dataset.name, dataset, ...job };
-}
-type Fresh = Awaited<ReturnType<typeof fresh>>;
+const fresh = () => sealableJob(seen, { checkpoints: { keep: 1 } });
 
 /** Announces, puts and commits a checkpoint of this many outputs. */
-async function committed(at: Fresh, name: string, count = 1) {
+async function committed(at: SealableJob, name: string, count = 1) {
   const keys = Array.from({ length: count }, (_, index) => `runs/${name}/rank-${String(index).padStart(5, "0")}`);
   const fixed = { size: 1, contentType: "x", sha256: null, partBytes: null };
   const announced = must(
@@ -48,11 +42,11 @@ async function committed(at: Fresh, name: string, count = 1) {
   });
   must(await at.job.commitOutputs(await Promise.all(found)));
 }
-const seal = ({ dataset }: Fresh) => dataset.stub.seal(dataset.id, { note: "", aliases: [] });
+const seal = ({ dataset }: SealableJob) => dataset.stub.seal(dataset.id, { note: "", aliases: [] });
 const HELD = { ok: false, failure: { code: "version-sealing" } };
 
 /** Hands over the messages of this type that the job waits for. */
-async function deliver(at: Fresh, type: string, most = Number.POSITIVE_INFINITY, as: Env = env) {
+async function deliver(at: SealableJob, type: string, most = Number.POSITIVE_INFINITY, as: Env = env) {
   const messages = (await outboxOf(at)).filter((message) => message.type === type).slice(0, most);
   for (const message of messages) await handOver([message], as);
   return messages;

@@ -5,10 +5,9 @@ import { datasetOf, directoryOf } from "../../workers/adapters/objects.ts";
 import { givenRow } from "../harness/rows.ts";
 import { apiTokens } from "./harness/api.ts";
 import { handOver, notification } from "./harness/notify.ts";
-import { codeOf, heldStill, pass, text } from "./harness/output-jobs.ts";
-import { deliverOutbox, foundAt, givenJob, outputIn, putBy } from "./harness/outputs.ts";
+import { codeOf, heldStill, pass, type SealableJob, sealableJob, text } from "./harness/output-jobs.ts";
+import { deliverOutbox, foundAt, outputIn, putBy } from "./harness/outputs.ts";
 import { must } from "./harness/run.ts";
-import { sealable } from "./harness/sealed.ts";
 import { envWith } from "./harness/source.ts";
 import { rowAt } from "./harness/through.ts";
 import { replacing } from "./harness/uploads.ts";
@@ -19,21 +18,17 @@ beforeAll(async () => {
 });
 heldStill();
 
-async function fresh(more: object = {}, of?: Awaited<ReturnType<typeof sealable>>) {
-  const dataset = of ?? (await sealable());
-  const job = await givenJob(dataset.name, { expiresAt: Date.now() + 86_400_000, ...more }, seen);
-  return { name: dataset.name, dataset, ...job };
-}
-type Fresh = Awaited<ReturnType<typeof fresh>>;
+const fresh = (more: Parameters<typeof sealableJob>[1] = {}, of?: SealableJob["dataset"]) =>
+  sealableJob(seen, more, of);
 
-async function announced(at: Fresh, key: string, more: object = {}) {
+async function announced(at: SealableJob, key: string, more: object = {}) {
   const [signed] = await at.announce([{ key, size: 5 }], more);
   return signed ?? {};
 }
-const abort = (at: Fresh, key: string) => at.ask("outputs/abort", { keys: [key] });
+const abort = (at: SealableJob, key: string) => at.ask("outputs/abort", { keys: [key] });
 
 /** The job's R2 answers no look. */
-const withHead = (at: Fresh, head: () => Promise<never>) =>
+const withHead = (at: SealableJob, head: () => Promise<never>) =>
   runInDurableObject(at.job, (job) => {
     (job as unknown as { env: Env }).env = { ...env, DATASETS: replacing(env.DATASETS, { head }) };
     return job;

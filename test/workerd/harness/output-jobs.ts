@@ -1,6 +1,7 @@
 import { env } from "cloudflare:workers";
 import { afterEach, beforeEach, vi } from "vitest";
 import { claimed, givenJob } from "./outputs.ts";
+import { sealable } from "./sealed.ts";
 
 /** For all tests of a file: time passes by `pass` alone, and nothing is logged. */
 export function heldStill(): void {
@@ -25,6 +26,18 @@ export function freshJobs(prefix: string, seen: () => Env) {
     return { name, ...(await givenJob(name, more, seen())) };
   };
 }
+
+/** A job on a dataset that can be sealed: one of its own, or another's. */
+export async function sealableJob(
+  seen: Env,
+  more: Parameters<typeof givenJob>[1] = {},
+  of?: Awaited<ReturnType<typeof sealable>>,
+) {
+  const dataset = of ?? (await sealable());
+  const job = await givenJob(dataset.name, { expiresAt: Date.now() + 86_400_000, ...more }, seen);
+  return { name: dataset.name, dataset, ...job };
+}
+export type SealableJob = Awaited<ReturnType<typeof sealableJob>>;
 
 export const first = <T>(all: readonly T[]): T => {
   if (all[0] === undefined) throw new Error("There is none.");
